@@ -1,0 +1,164 @@
+# Reads a composition: { roles, hosts, rolesDistribution, testScript, warnings }, whatever form it was written in.
+# Knows no base; a base gives `arguments` (pkgs and such) for the composition's function.
+{ lib }:
+{
+  # The composition: a path, or its content for an embedding caller.
+  composition,
+  # What the composition's function may ask for.
+  arguments,
+}:
+let
+  fromFile = builtins.isPath composition;
+  file = if fromFile then toString composition else "<composition>";
+  fail = message: throw "nxc: ${file}: ${message}";
+
+  near = import ./near.nix { inherit lib; };
+  quoted = names: lib.concatMapStringsSep ", " (name: "`${name}'") names;
+  suggestion =
+    name: names:
+    let
+      found = near name names;
+    in
+    if found == [ ] then "" else " (did you mean ${quoted found}?)";
+
+  raw = if fromFile then import composition else composition;
+
+  call =
+    function:
+    let
+      wanted = builtins.functionArgs function;
+      unknown = lib.filter (name: !(wanted.${name} || arguments ? ${name})) (builtins.attrNames wanted);
+    in
+    if unknown == [ ] then
+      function arguments
+    else
+      fail "it asks for the argument ${quoted unknown}, which nxc does not give; there are ${quoted (builtins.attrNames arguments)}";
+
+  called = if builtins.isFunction raw then call raw else raw;
+
+  content =
+    if !builtins.isAttrs called then
+      fail "it must be a set with `roles', or a function that gives one, not ${aKind called}"
+    else if called ? roles && called ? nodes then
+      fail "both `roles' and `nodes' are given; `nodes' is another name for `roles', keep one"
+    else if !(called ? roles || called ? nodes) then
+      fail "`roles' is missing${suggestion "roles" (builtins.attrNames called)}"
+    else if unknownKeys != [ ] then
+      fail "unknown ${quoted unknownKeys}${suggestion (builtins.head unknownKeys) known}; a composition has ${quoted known}"
+    else
+      called;
+
+  known = [
+    "roles"
+    "nodes"
+    "testScript"
+    "rolesDistribution"
+  ];
+  # Keys that existing compositions of other tools have and that change nothing here.
+  tolerated = [
+    "dockerPorts"
+    "flavours"
+    "name"
+    "meta"
+  ];
+  unknownKeys = lib.filter (key: !(builtins.elem key (known ++ tolerated))) (builtins.attrNames called);
+  ignoredKeys = lib.filter (key: builtins.elem key tolerated) (builtins.attrNames called);
+
+  aKind = value: "a ${builtins.typeOf value}";
+
+  key = if content ? nodes then "nodes" else "roles";
+  roleSet = content.${key};
+  roles =
+    if !builtins.isAttrs roleSet then
+      fail "`${key}' must be a set of modules, not ${aKind roleSet}"
+    else if roleSet == { } then
+      fail "`${key}' is empty; a composition has at least one role"
+    else
+      builtins.mapAttrs checkRole roleSet;
+
+  # Also the name of a machine and of its variable in the test script.
+  checkRole =
+    name: role:
+    if builtins.match "[A-Za-z]([A-Za-z0-9_-]{0,61}[A-Za-z0-9])?" name == null then
+      fail "role `${name}': a role is named with letters, digits, `-' and `_' and begins with a letter"
+    else if
+      builtins.isFunction role
+      || builtins.isAttrs role
+      || builtins.isPath role
+      || (builtins.isString role && lib.hasPrefix "/" role)
+    then
+      {
+        _file = "${file}, role `${name}'";
+        imports = [ role ];
+      }
+    else
+      fail "role `${name}' must be a module (a set, a function or a path), not ${aKind role}";
+
+  distributionSet = content.rolesDistribution or { };
+  unknownRoles = lib.filter (name: !(roleSet ? ${name})) (builtins.attrNames distributionSet);
+  rolesDistribution =
+    if !builtins.isAttrs distributionSet then
+      fail "`rolesDistribution' must be a set, not ${aKind distributionSet}"
+    else if unknownRoles != [ ] then
+      fail "`rolesDistribution' names ${quoted unknownRoles}${
+        suggestion (builtins.head unknownRoles) (builtins.attrNames roles)
+      }, but the roles are ${quoted (builtins.attrNames roles)}"
+    else
+      builtins.mapAttrs (
+        name: _: if distributionSet ? ${name} then checkShare name distributionSet.${name} else 1
+      ) roles;
+
+  checkShare =
+    name: share:
+    if builtins.isInt share && share >= 0 then
+      share
+    else if
+      builtins.isList share && builtins.all builtins.isString share && lib.unique share == share
+    then
+      share
+    else
+      fail "rolesDistribution.${name} must be a number of machines or a list of different host names";
+
+  hostsOf =
+    name: share:
+    if builtins.isList share then
+      share
+    else if share == 1 then
+      [ name ]
+    else
+      builtins.genList (i: "${name}${toString (i + 1)}") share;
+
+  allHosts = lib.concatMap (name: hostsOf name rolesDistribution.${name}) (builtins.attrNames roles);
+  twice = lib.unique (lib.filter (host: lib.count (other: other == host) allHosts > 1) allHosts);
+in
+{
+  inherit file roles rolesDistribution;
+  # host name -> role, as `rolesDistribution` says; a caller may distribute roles otherwise.
+  hosts =
+    if twice != [ ] then
+      fail "two machines are named ${quoted twice}; say other names in `rolesDistribution'"
+    else if allHosts == [ ] then
+      fail "`rolesDistribution' leaves no machine at all"
+    else
+      lib.listToAttrs (
+        lib.concatMap (
+          name:
+          map (host: {
+            name = host;
+            value = name;
+          }) (hostsOf name rolesDistribution.${name})
+        ) (builtins.attrNames roles)
+      );
+  # `testScript' as text; `nodes' (host name -> configuration) is for a script that is a function.
+  testScript =
+    nodes:
+    let
+      script = content.testScript or null;
+      text = if builtins.isFunction script then script { inherit nodes; } else script;
+    in
+    if text == null || builtins.isString text then
+      text
+    else
+      fail "`testScript' must be text, or a function of { nodes, ... } that gives text, not ${aKind text}";
+  warnings = map (name: "${file}: `${name}' has no effect here") ignoredKeys;
+}
