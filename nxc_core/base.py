@@ -1,0 +1,56 @@
+"""The contract of a base: how a composition becomes files that a flavour can start."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+
+from nxc_core.model import Artifact, BuildRequest, Composition, Finding, Guest, Kind
+
+if TYPE_CHECKING:
+    from nxc_core.operation import Operation
+
+Options = TypeVar("Options")
+
+
+class Base(ABC, Generic[Options]):
+    """A way to build systems. Knows kinds and guests, never a flavour.
+
+    ``options_type`` is an attrs class; every field has a default and ``metadata["help"]``.
+    """
+
+    name: ClassVar[str]
+    produces: ClassVar[frozenset[Kind]]
+    options_type: ClassVar[type[Any]]
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+
+    def check(self, op: Operation) -> Sequence[Finding]:
+        """Say whether this machine can build. Never raises, never changes anything."""
+        return ()
+
+    @abstractmethod
+    def fingerprint(self, source: Path, kind: Kind, guest: Guest, op: Operation) -> str:
+        """Digest everything a build depends on, in milliseconds: equal means nothing is to be done."""
+
+    @abstractmethod
+    def read(self, source: Path, op: Operation) -> Composition:
+        """Evaluate a composition file.
+
+        Raises ConfigError with file, line and option where it can.
+        """
+
+    @abstractmethod
+    def build(self, request: BuildRequest, op: Operation) -> Artifact:
+        """Make the artifact of the request's kind, for all roles, reusing every unchanged part."""
+
+    def in_use(self, artifact: Artifact) -> Sequence[Path]:
+        """List the cached files behind an artifact that cleaning must keep."""
+        return artifact.paths()
+
+    def caches(self, op: Operation) -> Mapping[str, Path]:
+        """Name the base's folders below the cache, for ``nxc clean``."""
+        return {}

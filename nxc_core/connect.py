@@ -1,0 +1,260 @@
+"""Talking to nodes: OpenSSH with a pinned host key, or a command prefix."""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+import socket
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+from nxc_core import process
+from nxc_core.errors import CommandError, DeployError
+from nxc_core.model import Endpoint, ExecEndpoint, SshEndpoint
+from nxc_core.process import Completed
+
+LOST = "the connection was lost"
+CONNECT_TIMEOUT = 30
+IDLE = 60
+"""Seconds that a shared ssh connection stays open unused."""
+
+
+class Connection(Protocol):
+    """A way to run commands on a node as root. ``run`` answers the command's own exit code."""
+
+    def run(
+        self,
+        argv: Sequence[str],
+        *,
+        check: bool = True,
+        timeout: float | None = None,
+        stdin: bytes | Path | None = None,
+        output: Path | None = None,
+    ) -> Completed:
+        """Run a command; raises CommandError when it fails, is late, or the node cannot be reached."""
+        ...
+
+    def put(self, source: Path, target: str) -> None:
+        """Copy a file or folder to an absolute path on the node, where tmpfs mounts are seen."""
+        ...
+
+    def get(self, source: str, target: Path) -> None:
+        """Copy a file or folder from the node."""
+        ...
+
+    def shell_argv(self, argv: Sequence[str] = ()) -> tuple[str, ...]:
+        """Return the words that open a shell (or ``argv``) on the node, on a terminal."""
+        ...
+
+    def close(self) -> None:
+        """Let go of what the connection keeps open. It may be used again."""
+        ...
+
+
+class _TarCopy:
+    """Copies through tar at both ends, so that modes survive and tmpfs is seen."""
+
+    def run(
+        self,
+        argv: Sequence[str],
+        *,
+        check: bool = True,
+        timeout: float | None = None,
+        stdin: bytes | Path | None = None,
+        output: Path | None = None,
+    ) -> Completed:
+        raise NotImplementedError
+
+    def put(self, source: Path, target: str) -> None:
+        if not source.exists():
+            raise DeployError(f"{source} does not exist", hint="name a file or folder of this machine")
+        folder, name = _split(target)
+        packed = process.run(
+            ("tar", "-C", str(source.parent), "--owner=0", "--group=0", "-cf", "-", source.name), timeout=3600
+        ).stdout
+        script = (
+            'mkdir -p "$1" && t=$(mktemp -d "$1/.nxc-XXXXXX") && tar -C "$t" -xf - '
+            '&& rm -rf "$1/$2" && mv "$t/$3" "$1/$2" && rmdir "$t"'
+        )
+        self.run(("sh", "-c", script, "put", folder, name, source.name), stdin=packed, timeout=3600)
+
+    def get(self, source: str, target: Path) -> None:
+        folder, name = _split(source)
+        packed = self.run(("tar", "-C", folder, "-cf", "-", name), timeout=3600).stdout
+        target.parent.mkdir(parents=True, exist_ok=True)
+        goal = target / name if target.is_dir() else target
+        argv = (
+            "tar",
+            "-C",
+            str(goal.parent),
+            "--no-same-owner",
+            f"--transform=s|^{_escape(name)}|{goal.name}|",
+            "-xf",
+            "-",
+        )
+        process.run(argv, stdin=packed, timeout=3600)
+
+
+def _escape(name: str) -> str:
+    return "".join(f"\\{c}" if c in r"\.*[]^$|&/" else c for c in name)
+
+
+def _split(path: str) -> tuple[str, str]:
+    clean = path.rstrip("/")
+    folder, _, name = clean.rpartition("/")
+    if not clean.startswith("/") or not name:
+        raise DeployError(f"{path!r} is not an absolute path on the node", hint="write it from /")
+    return folder or "/", name
+
+
+class SshConnection(_TarCopy):
+    """OpenSSH, one shared connection per node that ends by itself when unused."""
+
+    def __init__(self, endpoint: SshEndpoint) -> None:
+        self.endpoint = endpoint
+
+    def _options(self) -> tuple[str, ...]:
+        end = self.endpoint
+        options = [
+            "BatchMode=yes",
+            "StrictHostKeyChecking=yes",
+            f"UserKnownHostsFile={end.known_hosts}",
+            "GlobalKnownHostsFile=/dev/null",
+            f"HostKeyAlias={end.alias}",
+            f"ConnectTimeout={CONNECT_TIMEOUT}",
+            "ServerAliveInterval=10",
+            "ServerAliveCountMax=6",
+            "LogLevel=ERROR",
+            f"Port={end.port}",
+            f"User={end.user}",
+            f"IdentityFile={end.identity}",
+        ]
+        words = ["-J", end.jump] if end.jump else ["-F", "/dev/null", "-o", "IdentitiesOnly=yes"]
+        for option in options:
+            words += ["-o", option]
+        if end.control is not None:
+            words += ["-S", str(end.control)]
+        return tuple(words)
+
+    def _share(self, timeout: float) -> None:
+        """Open the shared connection unless it is there."""
+        control = self.endpoint.control
+        if control is None or control.exists():
+            return
+        argv = ("ssh", *self._options(), "-M", "-N", "-f", "-o", f"ControlPersist={IDLE}", self.endpoint.host)
+        with contextlib.suppress(
+            CommandError
+        ):  # then every command connects by itself, and says what is wrong
+            process.run(("setsid", *argv), timeout=timeout, output=Path("/dev/null"))
+
+    def run(
+        self,
+        argv: Sequence[str],
+        *,
+        check: bool = True,
+        timeout: float | None = None,
+        stdin: bytes | Path | None = None,
+        output: Path | None = None,
+    ) -> Completed:
+        self._share(min(timeout or CONNECT_TIMEOUT, CONNECT_TIMEOUT))
+        command = ("ssh", *self._options(), self.endpoint.host, "--", shlex.join(argv))
+        done = process.run(command, check=False, timeout=timeout, stdin=stdin, output=output)
+        if done.code == 255 and self._is_lost(done.error_text):
+            told = done.error_text.strip().splitlines()
+            raise CommandError(
+                f"{LOST}: {told[-1] if told else 'ssh ended with 255'}",
+                argv=tuple(argv),
+                code=None,
+                stderr=done.error_text,
+            )
+        ended = Completed(
+            argv=tuple(argv), code=done.code, stdout=done.stdout, stderr=done.stderr, seconds=done.seconds
+        )
+        if check and ended.code != 0:
+            raise process.failure(ended)
+        return ended
+
+    def _is_lost(self, told: str) -> bool:
+        marks = (
+            "ssh:",
+            "Connection ",
+            "kex_exchange",
+            "Host key",
+            "Permission denied",
+            "mux_client",
+            "banner",
+            "Timeout, ",
+        )
+        return not told.strip() or any(mark in told for mark in marks)
+
+    def shell_argv(self, argv: Sequence[str] = ()) -> tuple[str, ...]:
+        return (
+            "ssh",
+            *self._options(),
+            "-t",
+            self.endpoint.host,
+            *(("--", shlex.join(argv)) if argv else ()),
+        )
+
+    def close(self) -> None:
+        control = self.endpoint.control
+        if control is not None and control.exists():
+            with contextlib.suppress(CommandError):
+                process.run(
+                    ("ssh", "-S", str(control), "-O", "exit", self.endpoint.host), check=False, timeout=10
+                )
+            control.unlink(missing_ok=True)
+
+
+class ExecConnection(_TarCopy):
+    """A command prefix, such as ``nsenter`` or ``docker exec``."""
+
+    def __init__(self, endpoint: ExecEndpoint) -> None:
+        self.endpoint = endpoint
+
+    def run(
+        self,
+        argv: Sequence[str],
+        *,
+        check: bool = True,
+        timeout: float | None = None,
+        stdin: bytes | Path | None = None,
+        output: Path | None = None,
+    ) -> Completed:
+        done = process.run(
+            (*self.endpoint.prefix, *argv), check=False, timeout=timeout, stdin=stdin, output=output
+        )
+        ended = Completed(
+            argv=tuple(argv), code=done.code, stdout=done.stdout, stderr=done.stderr, seconds=done.seconds
+        )
+        if check and ended.code != 0:
+            raise process.failure(ended)
+        return ended
+
+    def shell_argv(self, argv: Sequence[str] = ()) -> tuple[str, ...]:
+        return (*self.endpoint.prefix, *(argv or ("/bin/bash", "-l")))
+
+    def close(self) -> None:
+        return None
+
+
+def open_connection(endpoint: Endpoint) -> Connection:
+    """Return the core's own connection to an endpoint; nothing is opened until it is used."""
+    if isinstance(endpoint, SshEndpoint):
+        return SshConnection(endpoint)
+    return ExecConnection(endpoint)
+
+
+def answers(endpoint: SshEndpoint, *, timeout: float = 2.0) -> bool:
+    """Whether an ssh server says its version at the endpoint: far cheaper to ask than a whole login."""
+    if endpoint.jump:
+        return True
+    end = time.monotonic() + timeout
+    try:
+        with socket.create_connection((endpoint.host, endpoint.port), timeout=timeout) as link:
+            link.settimeout(max(0.05, end - time.monotonic()))
+            return link.recv(4) == b"SSH-"
+    except OSError:
+        return False

@@ -1,0 +1,135 @@
+"""The contract of a flavour: how one platform boots nodes and gives them back."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar, runtime_checkable
+
+from nxc_core.model import Finding, Guest, Kind, Machine, Node, NodeDocument, Observation, Plan, Resource
+
+if TYPE_CHECKING:
+    from nxc_core.connect import Connection
+    from nxc_core.operation import Operation
+
+Options = TypeVar("Options")
+
+
+class Flavour(ABC, Generic[Options]):
+    """A platform. Stateless between calls: what exists outside is in the journal.
+
+    ``options_type`` is an attrs class; every field has a default and ``metadata["help"]``.
+    """
+
+    name: ClassVar[str]
+    accepts: ClassVar[tuple[Kind, ...]]
+    """Kinds it can start, in order of preference."""
+    options_type: ClassVar[type[Any]]
+    gives: ClassVar[frozenset[str]] = frozenset()
+    """Needs it satisfies: ``kernel``, ``mount``, ``net-admin``, ``sysctl``, ..."""
+    lacks: ClassVar[dict[str, str]] = {}
+    """For a need it cannot satisfy, what to say beside the refusal."""
+    report: ClassVar[tuple[str, ...]] = ("cat", "/run/nxc/ready", "/proc/sys/kernel/random/boot_id")
+    """Command on a node that prints its instance id and, where a kernel was booted, the boot id."""
+    patience: ClassVar[float] = 300.0
+    """Seconds a node may take from boot to ready before it is given up."""
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+
+    @property
+    def guest(self) -> Guest:
+        """What the system inside must provide; may depend on the options."""
+        return Guest()
+
+    def check(self, op: Operation) -> Sequence[Finding]:
+        """Say whether this machine can run the flavour. Never raises, never changes anything."""
+        return ()
+
+    def deadline(self, op: Operation) -> float:
+        """Return the seconds a node may take to become ready, scaled to the platform's speed."""
+        return self.patience
+
+    def seed(self, document: NodeDocument) -> NodeDocument:
+        """Add what only the platform knows to a node's identity, as a card of its own. Pure."""
+        return document
+
+    @abstractmethod
+    def deploy(self, plan: Plan, op: Operation) -> None:
+        """Boot the plan's nodes; report each by ``op.node`` as soon as it can be tried.
+
+        Claims before it creates. May be called again on what an interrupted call left: it goes on from there.
+        The core then waits for readiness. A node that cannot boot is an ``op.outcome``, not an exception.
+        """
+
+    @abstractmethod
+    def release(self, resources: Sequence[Resource], op: Operation) -> Sequence[Resource]:
+        """Release the outstanding claims of one rank. Returns those that are gone for sure.
+
+        Each may be gone already or never have existed.
+        """
+
+    def observe(self, node: Node, op: Operation) -> Observation:
+        """Look at a node from outside, cheaply: is it still there at all?"""
+        return Observation(alive=True)
+
+    def connect(self, node: Node, op: Operation) -> Connection | None:
+        """Return a connection of the flavour's own kind; None lets the core talk to the endpoint."""
+        return None
+
+
+@runtime_checkable
+class Reserving(Protocol):
+    """A flavour whose machines must be asked for first. Giving back is ``release``."""
+
+    def acquire(self, plan: Plan, op: Operation) -> None:
+        """Claim and submit the request, unless the journal says that it is there."""
+        ...
+
+    def wait(self, plan: Plan, op: Operation) -> None:
+        """Return when the machines are ours."""
+        ...
+
+    def machines(self, plan: Plan, op: Operation) -> Sequence[Machine]:
+        """List the machines that we hold."""
+        ...
+
+    def extend(self, plan: Plan, seconds: float, op: Operation) -> None:
+        """Keep the machines longer."""
+        ...
+
+
+@runtime_checkable
+class Power(Protocol):
+    """A flavour that can cut and restore a node's power."""
+
+    def crash(self, node: Node, op: Operation) -> None:
+        """Stop the node at once, without telling it."""
+        ...
+
+    def restart(self, node: Node, plan: Plan, op: Operation) -> None:
+        """Boot a node again that was shut down or crashed; reports by ``op.node``."""
+        ...
+
+
+@runtime_checkable
+class Console(Protocol):
+    """A flavour that keeps each node's console."""
+
+    def console(self, node: str, op: Operation) -> Path:
+        """Return the file with the node's console output; it may not exist yet."""
+        ...
+
+
+@runtime_checkable
+class Links(Protocol):
+    """A flavour that can cut a node off its networks, and join it again."""
+
+    def block(self, node: Node, op: Operation) -> None:
+        """Drop every frame between the node and the others."""
+        ...
+
+    def unblock(self, node: Node, op: Operation) -> None:
+        """Let frames pass again."""
+        ...

@@ -1,0 +1,141 @@
+"""Who is who in a deployment: keys, instance ids, addresses, and the node.json documents."""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+import re
+import secrets
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from nxc_core import process, state
+from nxc_core.errors import ConfigError
+from nxc_core.flavour import Flavour
+from nxc_core.model import Composition, Deployment, Interface, Network, NodeDocument, NodeSpec, Role
+
+_LABEL = re.compile(r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")
+
+
+def distribute(
+    composition: Composition, wanted: Mapping[str, int | Sequence[str]] | None = None
+) -> tuple[NodeSpec, ...]:
+    """Name the nodes of every role, in order; ``wanted`` overrides counts or names per role.
+
+    Raises ConfigError for an unknown role, a bad or doubled host name, or no node at all.
+    """
+    roles = {role.name: role for role in composition.roles}
+    for name in wanted or {}:
+        if name not in roles:
+            raise ConfigError(
+                f"there is no role {name} in {composition.source}", hint=f"its roles are: {', '.join(roles)}"
+            )
+    specs: list[NodeSpec] = []
+    owner: dict[str, str] = {}
+    for role in (_redistributed(role, (wanted or {}).get(role.name)) for role in roles.values()):
+        for name in role.names() if role.count or role.hosts else ():
+            if not _LABEL.match(name):
+                raise ConfigError(
+                    f"{name!r} (role {role.name}) is not a host name",
+                    hint="use lower-case letters, digits and inner hyphens, at most 63",
+                )
+            if name in owner:
+                raise ConfigError(
+                    f"two nodes are called {name} (roles {owner[name]} and {role.name})",
+                    hint=f"give other names, as in -r {role.name}=a,b",
+                )
+            owner[name] = role.name
+            specs.append(NodeSpec(name=name, role=role.name, index=len(specs), machine=name))
+    if not specs:
+        raise ConfigError(
+            "the role distribution gives no node at all", hint="give at least one, as in -r node=1"
+        )
+    return tuple(specs)
+
+
+def _redistributed(role: Role, wanted: int | Sequence[str] | None) -> Role:
+    if wanted is None:
+        return role
+    if isinstance(wanted, int):
+        if wanted < 0:
+            raise ConfigError(f"role {role.name}: {wanted} nodes cannot be", hint="give a number from 0")
+        return Role(name=role.name, count=wanted, needs=role.needs)
+    return Role(name=role.name, count=len(wanted), hosts=tuple(wanted), needs=role.needs)
+
+
+def make_networks(deployment: str, specs: Sequence[NodeSpec]) -> tuple[Network, ...]:
+    """Address the one network ``lan``: a private IPv4 subnet and an IPv6 ULA (RFC 4193), by deployment id."""
+    digest = hashlib.sha256(deployment.encode()).digest()
+    prefix = 24 if len(specs) < 250 else 16
+    third = f"{digest[1]}" if prefix == 24 else "0"
+    subnet = ipaddress.ip_network(f"10.{64 + digest[0] % 64}.{third}.0/{prefix}")
+    subnet6 = ipaddress.IPv6Network((b"\xfd" + digest[2:7] + b"\x00\x01" + b"\x00" * 8, 64))
+    members = {spec.name: (str(subnet[spec.index + 1]), str(subnet6[spec.index + 1])) for spec in specs}
+    return (Network(name="lan", subnet=str(subnet), subnet6=str(subnet6), members=members),)
+
+
+def make_instances(specs: Sequence[NodeSpec]) -> dict[str, str]:
+    """Give every node a random id, by which it proves that it is the one we booted."""
+    return {spec.name: secrets.token_hex(16) for spec in specs}
+
+
+def card(network: Network, deployment: str, spec: NodeSpec) -> Interface:
+    """Give a node its card on a network, with a locally administered address of its own."""
+    digest = hashlib.sha256(f"{deployment}/{network.name}/{spec.name}".encode()).digest()
+    mac = ":".join(f"{byte:02x}" for byte in (0x52, 0x4E, *digest[:4]))
+    lengths = (network.subnet.partition("/")[2], network.subnet6.partition("/")[2])
+    addresses = tuple(f"{a}/{length}" for a, length in zip(network.members[spec.name], lengths, strict=True))
+    return Interface(mac=mac, network=network.name, addresses=addresses)
+
+
+def make_key(path: Path, comment: str) -> None:
+    """Make an ed25519 key pair at ``path`` unless it is there, mode 0600."""
+    if path.exists() and path.with_name(path.name + ".pub").exists():
+        return
+    path.unlink(missing_ok=True)
+    process.run(("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", str(path)), timeout=60)
+
+
+def alias(deployment: str, node: str) -> str:
+    """Return the name under which a node's host key is pinned."""
+    return f"{node}.{deployment}.nxc"
+
+
+def write_documents(folder: Path, deployment: Deployment, flavour: Flavour[Any]) -> dict[str, Path]:
+    """Write every node.json (0600), the deployment's key and known_hosts; what exists is kept.
+
+    A node that has its document keeps its host key and instance: an interrupted start goes on with it.
+    """
+    make_key(folder / "key", f"nxc {deployment.id}")
+    public = (folder / "key.pub").read_text().strip()
+    hosts = {
+        spec.name: tuple(a for network in deployment.networks for a in network.members[spec.name])
+        for spec in deployment.specs
+    }
+    nodes = folder / "nodes"
+    nodes.mkdir(mode=0o700, exist_ok=True)
+    known = []
+    documents = {}
+    for spec in deployment.specs:
+        place = nodes / spec.name
+        place.mkdir(mode=0o700, exist_ok=True)
+        make_key(place / "host_key", spec.name)
+        known.append(
+            f"{alias(deployment.id, spec.name)} {' '.join((place / 'host_key.pub').read_text().split()[:2])}"
+        )
+        document = NodeDocument(
+            deployment=deployment.id,
+            instance=deployment.instances[spec.name],
+            node=spec.name,
+            role=spec.role,
+            hosts=hosts,
+            interfaces=tuple(card(network, deployment.id, spec) for network in deployment.networks),
+            host_key=(place / "host_key").read_text(),
+            authorized_keys=(public,),
+            parameters=deployment.parameters,
+        )
+        documents[spec.name] = place / "node.json"
+        state.save(documents[spec.name], flavour.seed(document), mode=0o600)
+    state.replace(folder / "known_hosts", ("\n".join(known) + "\n").encode(), mode=0o600)
+    return documents

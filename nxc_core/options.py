@@ -1,0 +1,103 @@
+"""Driver options: text or TOML into an attrs class, with errors that name the option."""
+
+from __future__ import annotations
+
+import difflib
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any
+
+from attrs import NOTHING, Factory, fields
+
+from nxc_core.errors import ConfigError, PluginError
+from nxc_core.model import Json
+
+
+def structure_options(options_type: type[Any], given: Mapping[str, Json], owner: str) -> Any:
+    """Make the options of ``owner`` from what was given; raises ConfigError naming what is wrong."""
+    known = {f.name: f for f in fields(options_type)}
+    hints = typing.get_type_hints(options_type)
+    for field in known.values():
+        if field.default is NOTHING:
+            raise PluginError(
+                f"option {owner}.{field.name} has no default", hint="report it to the plugin's author"
+            )
+    values: dict[str, Any] = {}
+    for name, value in given.items():
+        key = name.replace("-", "_")
+        if key not in known:
+            near = difflib.get_close_matches(key, known, 1)
+            hint = f"did you mean {owner}.{near[0]}? " if near else ""
+            raise ConfigError(
+                f"{owner} has no option {name}", hint=f"{hint}`nxc flavour show {owner}` lists its options"
+            )
+        values[key] = _convert(value, hints[key], f"{owner}.{name}")
+    try:
+        return options_type(**values)
+    except ValueError as error:
+        raise ConfigError(f"option of {owner}: {error}") from error
+
+
+def _convert(value: Json, kind: Any, name: str) -> Any:
+    if typing.get_origin(kind) in (typing.Union, types.UnionType):
+        inner = [arm for arm in typing.get_args(kind) if arm is not type(None)]
+        if value is None or value == "":
+            return None
+        return _convert(value, inner[0], name) if len(inner) == 1 else value
+    if typing.get_origin(kind) is typing.Literal:
+        allowed = typing.get_args(kind)
+        if value not in allowed:
+            raise ConfigError(f"{name}: {value!r} is not one of {', '.join(map(str, allowed))}")
+        return value
+    if typing.get_origin(kind) is tuple:
+        item = typing.get_args(kind)[0]
+        words = value.split(",") if isinstance(value, str) else value
+        if not isinstance(words, (list, tuple)):
+            raise ConfigError(f"{name}: {value!r} is not a list")
+        return tuple(_convert(word, item, name) for word in words if word != "")
+    return _convert_plain(value, kind, name)
+
+
+_TRUE = {
+    "true": True,
+    "yes": True,
+    "on": True,
+    "1": True,
+    "false": False,
+    "no": False,
+    "off": False,
+    "0": False,
+}
+
+
+def _convert_plain(value: Json, kind: Any, name: str) -> Any:
+    if kind is bool:
+        if isinstance(value, bool):
+            return value
+        if isinstance(value, str) and value.lower() in _TRUE:
+            return _TRUE[value.lower()]
+        raise ConfigError(f"{name}: {value!r} is neither true nor false")
+    if kind in (int, float):
+        if isinstance(value, (int, float, str)) and not isinstance(value, bool):
+            try:
+                return kind(value)
+            except ValueError:
+                pass
+        raise ConfigError(f"{name}: {value!r} is not a number")
+    if kind is str:
+        if isinstance(value, (str, int, float)) and not isinstance(value, bool):
+            return str(value)
+        raise ConfigError(f"{name}: {value!r} is not a text")
+    return value
+
+
+def type_name(kind: Any) -> str:
+    """Spell a type for people."""
+    return kind if isinstance(kind, str) else getattr(kind, "__name__", str(kind))
+
+
+def default_text(default: Any) -> str:
+    """Spell an option's default for people."""
+    value = default.factory() if isinstance(default, Factory) else default  # type: ignore[arg-type]
+    return "" if value is None else str(value)

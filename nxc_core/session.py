@@ -1,0 +1,513 @@
+"""The embedding API: a session owns the plugins and a project, and drives the verbs. No globals."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import hashlib
+import json
+import secrets
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from attrs import evolve, field, frozen
+
+from nxc_core import identity, paths, state
+from nxc_core.base import Base
+from nxc_core.errors import BuildError, ConfigError, Interrupted, NxcError, StateError
+from nxc_core.flavour import Flavour
+from nxc_core.model import (
+    Build,
+    BuildRequest,
+    Deployment,
+    Event,
+    Group,
+    Json,
+    Kind,
+    NodeSpec,
+    NodeState,
+    Outcome,
+    Plan,
+    Policy,
+    Status,
+)
+from nxc_core.operation import Operation
+from nxc_core.plugins import Broken, Plugins
+from nxc_core.running import Running
+from nxc_core.state import Journal, Workspace
+from nxc_core.teardown import release_all
+from nxc_core.verdict import check_needs, judge, negotiate, not_up
+
+Sink = Callable[[Event], None]
+DriverOptions = Mapping[str, Mapping[str, Json]]
+"""Options per driver name, such as ``{"vm-ramdisk": {"memory": "1g"}}``."""
+Wanted = Mapping[str, int | Sequence[str]]
+"""Nodes per role: a number, or their names."""
+
+
+@frozen(kw_only=True)
+class Choice:
+    """Which base was taken, and why."""
+
+    name: str
+    reason: str
+
+
+@frozen(kw_only=True)
+class Summary:
+    """A deployment as ``nxc status`` shows it; ``trouble`` says why it cannot be read."""
+
+    id: str
+    deployment: Deployment | None = None
+    outcomes: Mapping[str, Outcome] = field(factory=dict)
+    status: Status | None = None
+    trouble: str = ""
+
+
+class Session:
+    """One project and its plugins. Open with ``Session.open``; several may live in one process."""
+
+    def __init__(
+        self, workspace: Workspace, plugins: Plugins, *, sinks: Sequence[Sink], offline: bool
+    ) -> None:
+        self.workspace = workspace
+        self.plugins = plugins
+        self.offline = offline
+        self.sinks = list(sinks)
+        self._cancel = threading.Event()
+
+    @classmethod
+    def open(
+        cls,
+        project: Path = Path(),
+        *,
+        sinks: Sequence[Sink] = (),
+        offline: bool = False,
+        plugins: Plugins | None = None,
+    ) -> Session:
+        """Open a project folder; nothing is written before a verb needs it."""
+        return cls(Workspace(project.resolve()), plugins or Plugins.discover(), sinks=sinks, offline=offline)
+
+    def interrupt(self) -> None:
+        """Ask what is under way to stop; it ends with Interrupted."""
+        self._cancel.set()
+
+    # Operations
+
+    def _emit(self, record: Path | None) -> Sink:
+        def emit(event: Event) -> None:
+            if record is not None:
+                line = json.dumps(state.unstructure(event), sort_keys=True, ensure_ascii=False)
+                with contextlib.suppress(OSError), record.open("a", encoding="utf-8") as file:
+                    file.write(line + "\n")
+            for sink in self.sinks:
+                sink(event)
+            for broken in self.plugins.tell(event):
+                self._say(
+                    f"observer {broken.name} failed and is ignored from now on: {broken.reason}",
+                    topic="warning",
+                )
+
+        return emit
+
+    def _say(self, message: str, *, topic: str = "step", node: str | None = None) -> None:
+        for sink in self.sinks:
+            sink(Event(time=time.time(), topic=topic, message=message, node=node))
+
+    def operation(self, folder: Path, name: str, *, journal: Journal | None = None) -> Operation:
+        """Return an operation on a folder, for drivers and for tools that embed nxc."""
+        short = hashlib.sha256(str(folder).encode()).hexdigest()[:10]
+        runtime = paths.runtime_dir() / short
+        exists = folder.is_dir()
+        if exists:
+            paths.private(runtime)
+        return Operation(
+            dir=folder,
+            runtime=runtime,
+            cache=paths.cache_dir(),
+            journal=journal or Journal(folder / "journal.jsonl"),
+            emit=self._emit(folder / "events.jsonl" if exists else None),
+            cancel=self._cancel,
+            offline=self.offline,
+            name=name,
+        )
+
+    # Choosing
+
+    def choose_base(self, source: Path, wanted: str | None = None) -> Choice:
+        """Choose the base: what was asked, nixos where nixpkgs is pinned, else debian."""
+        if wanted:
+            return Choice(name=wanted, reason="asked for")
+        for folder in (source.parent, self.workspace.project):
+            for name in ("flake.lock", "nxc.json"):
+                if (folder / name).exists():
+                    return Choice(name="nixos", reason=f"{folder / name} pins nixpkgs")
+        return Choice(name="debian", reason="nothing pins nixpkgs here")
+
+    # Verbs
+
+    def build(
+        self,
+        source: Path | str,
+        *,
+        flavour: str,
+        base: str | None = None,
+        options: DriverOptions | None = None,
+        jobs: int = 2,
+    ) -> Build:
+        """Build what ``flavour`` needs of a composition. With nothing changed, nothing is done.
+
+        Raises ConfigError for a wrong composition, BuildError when a build does not finish.
+        """
+        source = _existing(source)
+        options = options or {}
+        choice = self.choose_base(source, base)
+        chosen = self.plugins.base(choice.name, options.get(choice.name))
+        driver = self.plugins.flavour(flavour, options.get(flavour))
+        kind = negotiate(chosen, driver)
+        name = _build_name(source, choice.name, kind, driver, options.get(choice.name, {}))
+        self.workspace.prepare()
+        folder = self.workspace.build_dir(name)
+        folder.mkdir(parents=True, exist_ok=True)
+        op = self.operation(folder, name)
+        with self._alone(folder / "lock", name, op):
+            fingerprint = chosen.fingerprint(source, kind, driver.guest, op)
+            ready = self._unchanged(name, fingerprint)
+            if ready is not None:
+                check_needs(ready.composition, driver)
+                op.step("nothing changed", topic="built", build=ready.id)
+                return ready
+            op.step(f"base {choice.name}: {choice.reason}")
+            return self._build(chosen, driver, source, kind, name, options.get(choice.name, {}), jobs, op)
+
+    def _build(
+        self,
+        base: Base[Any],
+        driver: Flavour[Any],
+        source: Path,
+        kind: Kind,
+        name: str,
+        options: Mapping[str, Json],
+        jobs: int,
+        op: Operation,
+    ) -> Build:
+        composition = base.read(source, op)
+        for warning in composition.warnings:
+            op.step(warning, topic="warning")
+        check_needs(composition, driver)
+        request = BuildRequest(composition=composition, kind=kind, guest=driver.guest, jobs=jobs)
+        try:
+            artifact = self.plugins.build(base, request, op)
+        except OSError as error:
+            raise BuildError(
+                f"the build could not go on: {error}", hint="free disk, or check the folder's rights"
+            ) from error
+        seen = hashlib.sha256(
+            json.dumps(
+                [state.unstructure(artifact), state.unstructure(driver.guest)], sort_keys=True
+            ).encode()
+        ).hexdigest()
+        build = Build(
+            id=f"{name}-{seen[:8]}",
+            composition=composition,
+            base=base.name,
+            guest=driver.guest,
+            artifact=artifact,
+            fingerprint=base.fingerprint(source, kind, driver.guest, op),
+            options=options,
+        )
+        state.save(self.workspace.build_file(name), build)
+        op.step("built", topic="built", build=build.id)
+        return build
+
+    def _unchanged(self, name: str, fingerprint: str) -> Build | None:
+        path = self.workspace.build_file(name)
+        if not path.exists():
+            return None
+        with contextlib.suppress(StateError):  # a damaged record only costs a build
+            build = state.load(path, Build)
+            if build.fingerprint == fingerprint and all(file.exists() for file in build.artifact.paths()):
+                return build
+        return None
+
+    def start(
+        self,
+        source: Path | str,
+        *,
+        flavour: str,
+        base: str | None = None,
+        options: DriverOptions | None = None,
+        roles: Wanted | None = None,
+        parameters: Mapping[str, Json] | None = None,
+        policy: Policy | None = None,
+        fresh: bool = False,
+    ) -> Running:
+        """Build and deploy a composition, or go on with an interrupted start of the same.
+
+        One that runs already is returned as it is, unless ``fresh`` asks for another beside it.
+        Raises DeployError when too few nodes came up; the deployment is then left for a look.
+        """
+        build = self.build(source, flavour=flavour, base=base, options=options)
+        options = options or {}
+        driver = self.plugins.flavour(flavour, options.get(flavour))
+        specs = identity.distribute(build.composition, roles)
+        with self._alone(
+            self.workspace.root / "lock", "this project", self.operation(self.workspace.root, "start")
+        ):
+            found = None if fresh else self._resumable(build, flavour, specs)
+            deployment = found or self._create(
+                build, driver, specs, options.get(flavour, {}), policy or Policy(), parameters or {}
+            )
+        if found is not None and found.status in (Status.RUNNING, Status.DEGRADED):
+            self._say(f"{found.id} is running already (another: --new)")
+            return self.attach(found.id)
+        if found is not None:
+            self._say(f"going on with {found.id}, which was interrupted")
+        return self._deploy(deployment, build, driver)
+
+    def _resumable(self, build: Build, flavour: str, specs: Sequence[NodeSpec]) -> Deployment | None:
+        """Find a deployment of the same build and nodes that is neither stopped nor another's business."""
+        for summary in reversed(self.deployments()):
+            known = summary.deployment
+            if known is None or known.status is Status.STOPPED or known.name != build.composition.name:
+                continue
+            if known.groups[0].flavour != flavour or known.composition.source != build.composition.source:
+                continue
+            same_nodes = {(s.name, s.role) for s in known.specs} == {(s.name, s.role) for s in specs}
+            if known.groups[0].build == build.id and same_nodes:
+                return evolve(known, status=summary.status or known.status)
+            self._say(
+                f"{known.id} runs another build or other nodes of this composition; a new one is started beside it "
+                f"(`nxc down {known.id}` removes it)",
+                topic="warning",
+            )
+        return None
+
+    def _create(
+        self,
+        build: Build,
+        driver: Flavour[Any],
+        specs: tuple[NodeSpec, ...],
+        options: Mapping[str, Json],
+        policy: Policy,
+        parameters: Mapping[str, Json],
+    ) -> Deployment:
+        id = f"{build.composition.name}-{driver.name}-{secrets.token_hex(3)}"
+        deployment = Deployment(
+            id=id,
+            name=build.composition.name,
+            composition=build.composition,
+            groups=(
+                Group(
+                    flavour=driver.name,
+                    options=options,
+                    roles=tuple(role.name for role in build.composition.roles),
+                    build=build.id,
+                ),
+            ),
+            networks=identity.make_networks(id, specs),
+            specs=specs,
+            instances=identity.make_instances(specs),
+            policy=policy,
+            parameters=parameters,
+            created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        )
+        folder = self.workspace.deployment_dir(id)
+        folder.mkdir(parents=True, mode=0o700)
+        (folder / "log").mkdir()
+        state.save(folder / "build.json", build)
+        state.save(folder / "deployment.json", deployment)
+        return deployment
+
+    def _deploy(self, deployment: Deployment, build: Build, driver: Flavour[Any]) -> Running:
+        folder = self.workspace.deployment_dir(deployment.id)
+        op = self.operation(folder, deployment.id)
+        with state.locked(folder / "lock", what=deployment.id):
+            deployment = self._mark(deployment, Status.DEPLOYING)
+            try:
+                plan = self.plan(deployment, build, driver)
+                op.step(
+                    f"starting {len(plan.nodes)} nodes on {driver.name}",
+                    topic="deploy",
+                    deployment=deployment.id,
+                )
+                self.plugins.deploy(driver, plan, op)
+            except (Interrupted, KeyboardInterrupt):
+                # Status stays "deploying": `nxc start` goes on from the journal.
+                raise Interrupted(
+                    f"interrupted while starting {deployment.id}",
+                    hint=f"`nxc start` goes on with it, `nxc down {deployment.id}` removes it",
+                ) from None
+            except NxcError as error:
+                self._mark(deployment, Status.FAILED)
+                error.hint = error.hint or f"`nxc down {deployment.id}` removes what is left"
+                raise
+            deployment = self._mark(deployment, judge(deployment, op.journal.outcomes()))
+        running = Running(self, deployment, op)
+        if deployment.status is Status.FAILED:
+            raise not_up(deployment, op.journal.outcomes())
+        op.step(deployment.status.value, topic="deployed", deployment=deployment.id)
+        return running
+
+    def plan(self, deployment: Deployment, build: Build, driver: Flavour[Any]) -> Plan:
+        """Return what the driver is to bring up; writes keys and node documents where they are missing."""
+        folder = self.workspace.deployment_dir(deployment.id)
+        documents = identity.write_documents(folder, deployment, driver)
+        return Plan(
+            deployment=deployment.id,
+            artifact=build.artifact,
+            nodes=deployment.specs,
+            networks=deployment.networks,
+            documents=documents,
+            instances=deployment.instances,
+            key=folder / "key",
+            known_hosts=folder / "known_hosts",
+            parameters=deployment.parameters,
+        )
+
+    def _mark(self, deployment: Deployment, status: Status) -> Deployment:
+        deployment = evolve(deployment, status=status)
+        state.save(self.workspace.deployment_file(deployment.id), deployment)
+        return deployment
+
+    def attach(self, id: str | None = None) -> Running:
+        """Return a deployment by its id, a unique beginning of it, or the only live one."""
+        deployment = self.workspace.load(self.find(id))
+        folder = self.workspace.deployment_dir(deployment.id)
+        return Running(self, deployment, self.operation(folder, deployment.id))
+
+    def find(self, id: str | None = None, *, stopped: bool = False) -> str:
+        """Complete a deployment's id; raises StateError when none or several fit."""
+        known = self.workspace.deployments()
+        if id is None:
+            fits = [s.id for s in self.deployments() if stopped or s.status is not Status.STOPPED]
+        else:
+            fits = [id] if id in known else [one for one in known if one.startswith(id)]
+        if len(fits) == 1:
+            return fits[0]
+        if not fits:
+            told = f"there is no deployment {id}" if id else "nothing is deployed in this project"
+            raise StateError(told, hint="`nxc status` lists what there is, `nxc start` starts one")
+        raise StateError(
+            f"{'several deployments fit' if id else 'there are several deployments'}: {', '.join(fits)}",
+            hint="name one of them",
+        )
+
+    def deployments(self) -> list[Summary]:
+        """List the project's deployments, oldest first, damaged ones included with their trouble."""
+        return [self._summary(id) for id in self.workspace.deployments()]
+
+    def _summary(self, id: str) -> Summary:
+        try:
+            deployment = self.workspace.load(id)
+            outcomes = self.workspace.journal(id).outcomes()
+        except (StateError, OSError) as error:
+            return Summary(id=id, trouble=str(error))
+        return Summary(id=id, deployment=deployment, outcomes=outcomes, status=deployment.status)
+
+    def down(self, id: str | None = None) -> None:
+        """Release everything a deployment holds, from any process, after a crash, twice.
+
+        Raises TeardownError naming what could not be released; its claims are kept.
+        """
+        self._cancel = threading.Event()  # an interrupted start must not keep its own removal from working
+        id = self.find(id)
+        folder = self.workspace.deployment_dir(id)
+        op = self.operation(folder, id)
+        with self._alone(folder / "lock", id, op, patience=10):
+            try:
+                deployment = self.workspace.load(id)
+            except FileNotFoundError:
+                shutil.rmtree(folder)  # interrupted before anything was claimed
+                return
+            release_all(self.plugins, deployment, op)
+            for path in (folder / "key", folder / "key.pub"):
+                path.unlink(missing_ok=True)
+            shutil.rmtree(folder / "nodes", ignore_errors=True)
+            shutil.rmtree(op.runtime, ignore_errors=True)
+            for spec in deployment.specs:
+                op.journal.outcome(Outcome(node=spec.name, state=NodeState.STOPPED))
+            self._mark(deployment, Status.STOPPED)
+            op.step("stopped", topic="stopped", deployment=id)
+
+    @contextlib.contextmanager
+    def up(
+        self,
+        source: Path | str,
+        *,
+        flavour: str,
+        base: str | None = None,
+        options: DriverOptions | None = None,
+        roles: Wanted | None = None,
+        parameters: Mapping[str, Json] | None = None,
+        keep: bool = False,
+    ) -> Iterator[Running]:
+        """Build, start, and take down on any exit, also when the start itself fails, unless ``keep``."""
+        before = set(self.workspace.deployments())
+        try:
+            yield self.start(
+                source,
+                flavour=flavour,
+                base=base,
+                options=options,
+                roles=roles,
+                parameters=parameters,
+                fresh=True,
+            )
+        finally:
+            if not keep:
+                for id in set(self.workspace.deployments()) - before:
+                    self.down(id)
+
+    @property
+    def broken(self) -> Sequence[Broken]:
+        """Plugins that were left out."""
+        return self.plugins.broken
+
+    @contextlib.contextmanager
+    def _alone(self, path: Path, what: str, op: Operation, *, patience: float = 7200) -> Iterator[None]:
+        """Hold a lock, waiting for another nxc at work on the same."""
+        end = time.monotonic() + patience
+        with contextlib.ExitStack() as stack:
+            told = False
+            while True:
+                try:
+                    stack.enter_context(state.locked(path, what=what))
+                    break
+                except StateError as error:
+                    if time.monotonic() > end:
+                        raise
+                    if not told:
+                        op.step(f"waiting: {error.message}")
+                        told = True
+                op.check_cancelled()
+                op.cancel.wait(0.2)
+            yield
+
+
+def _existing(source: Path | str) -> Path:
+    path = Path(source)
+    if path.is_dir():
+        path = path / "composition.nix"
+    if not path.exists():
+        raise ConfigError(f"there is no composition {path}", hint="name a file, or make one with `nxc init`")
+    return path.resolve()
+
+
+def _build_name(
+    source: Path, base: str, kind: Kind, flavour: Flavour[Any], options: Mapping[str, Json]
+) -> str:
+    stem = composition_name(source)
+    seen = json.dumps([str(source), state.unstructure(flavour.guest), dict(options)], sort_keys=True)
+    return f"{stem}-{base}-{kind}-{hashlib.sha256(seen.encode()).hexdigest()[:8]}"
+
+
+def composition_name(source: Path) -> str:
+    """Name a composition after its file, or after its folder when the file is ``composition.nix``."""
+    stem = source.stem if source.name not in ("composition.nix", "default.nix") else source.parent.name
+    clean = "".join(c if c.isalnum() or c == "-" else "-" for c in stem.lower()).strip("-")
+    return clean[:32] or "composition"

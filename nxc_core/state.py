@@ -1,0 +1,311 @@
+"""What nxc keeps on disk: JSON documents, the journal, locks, and the workspace that alone spells paths."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import threading
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import cattrs
+from attrs import evolve, frozen
+
+from nxc_core.errors import StateError
+from nxc_core.model import Deployment, Endpoint, ExecEndpoint, Json, Node, Outcome, Resource, SshEndpoint
+
+T = TypeVar("T")
+
+JOURNAL_VERSION = 1
+
+
+def make_converter() -> cattrs.Converter:
+    """Return a converter that knows the model: paths are strings, an endpoint has a type."""
+    converter = cattrs.Converter(forbid_extra_keys=False, detailed_validation=True)
+    converter.register_structure_hook(Path, lambda value, _: Path(str(value)))
+    converter.register_unstructure_hook(Path, str)
+    converter.register_structure_hook_func(lambda kind: kind in (Json, Any), lambda value, _: value)
+    converter.register_unstructure_hook_func(lambda kind: kind is Json, lambda value: value)
+
+    def structure_endpoint(value: Mapping[str, Any], _: Any) -> Endpoint:
+        if value.get("type") == "ssh":
+            return converter.structure(value, SshEndpoint)
+        return converter.structure(value, ExecEndpoint)
+
+    def unstructure_endpoint(value: Endpoint) -> dict[str, Any]:
+        kind = "ssh" if isinstance(value, SshEndpoint) else "exec"
+        return {"type": kind, **converter.unstructure(value, type(value))}
+
+    converter.register_structure_hook_func(lambda kind: kind == Endpoint, structure_endpoint)
+    converter.register_unstructure_hook_func(lambda kind: kind == Endpoint, unstructure_endpoint)
+    return converter
+
+
+_CONVERTER = make_converter()
+
+
+def unstructure(value: Any) -> Any:
+    """Turn a noun into what JSON knows."""
+    return _CONVERTER.unstructure(value)
+
+
+def structure(value: Any, kind: type[T], where: str) -> T:
+    """Turn JSON into a noun; raises StateError that names the wrong field."""
+    try:
+        return _CONVERTER.structure(value, kind)
+    except (cattrs.BaseValidationError, TypeError, ValueError, KeyError) as error:
+        told = "; ".join(cattrs.transform_error(error)) if isinstance(error, Exception) else str(error)
+        raise StateError(f"{where} cannot be read: {told}", hint="it was edited or damaged") from error
+
+
+def save(path: Path, value: Any, *, mode: int = 0o644) -> None:
+    """Replace a document whole: write, sync, rename."""
+    text = json.dumps(unstructure(value), indent=1, sort_keys=True, ensure_ascii=False)
+    replace(path, (text + "\n").encode(), mode=mode)
+
+
+def replace(path: Path, content: bytes, *, mode: int = 0o644) -> None:
+    """Replace a file's content whole, in a way that a crash leaves the old or the new."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
+    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+    try:
+        with os.fdopen(handle, "wb") as sink:
+            os.fchmod(sink.fileno(), mode)
+            sink.write(content)
+            sink.flush()
+            os.fsync(sink.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def load(path: Path, kind: type[T], *, schema: str | None = None) -> T:
+    """Read a document; raises StateError when it is damaged, newer than this nxc, or not ours to read."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except PermissionError as error:
+        raise StateError(f"{path} belongs to someone else", hint="run nxc as the user who made it") from error
+    except ValueError as error:
+        raise StateError(
+            f"{path} is damaged: {error}",
+            hint="restore it, or remove its folder after `nxc down` and start anew",
+        ) from error
+    if schema is not None:
+        _check_schema(path, value, schema)
+    return structure(value, kind, str(path))
+
+
+def _check_schema(path: Path, value: Any, schema: str) -> None:
+    found = value.get("schema") if isinstance(value, dict) else None
+    family, _, version = str(found).rpartition("/")
+    wanted_family, _, wanted = schema.rpartition("/")
+    if family != wanted_family or not version.isdigit():
+        raise StateError(f"{path} is not a {schema} document", hint="it was edited or damaged")
+    if int(version) > int(wanted):
+        raise StateError(
+            f"{path} was written by a newer nxc ({found}, this one reads {schema})",
+            hint="upgrade nxc to use it",
+        )
+
+
+class Journal:
+    """What exists outside nxc, as an append-only file. One process writes at a time, any thread.
+
+    A record is on disk, synced, when the method that writes it returns. A torn last line was never acted on.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = threading.Lock()
+
+    def append(self, record: Mapping[str, Any]) -> None:
+        """Add one record and sync it."""
+        line = json.dumps({"v": JOURNAL_VERSION, **record}, sort_keys=True, ensure_ascii=False) + "\n"
+        with self._lock:
+            fresh = not self.path.exists()
+            handle = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+            try:
+                size = os.fstat(handle).st_size
+                if size and os.pread(handle, 1, size - 1) != b"\n":
+                    os.write(handle, b"\n")  # close a torn line, so that only that one is lost
+                os.write(handle, line.encode())
+                os.fsync(handle)
+            finally:
+                os.close(handle)
+            if fresh:
+                _sync_folder(self.path.parent)
+
+    def records(self) -> Iterator[dict[str, Any]]:
+        """Yield all records, oldest first, the unknown ones too; raises StateError on a damaged middle."""
+        if not self.path.exists():
+            return
+        try:
+            lines = self.path.read_bytes().split(b"\n")
+        except PermissionError as error:
+            raise StateError(
+                f"{self.path} belongs to someone else", hint="run nxc as the user who made it"
+            ) from error
+        for line in lines:
+            if not line.strip():
+                continue
+            try:
+                record = json.loads(line)
+            except ValueError:
+                continue  # torn by a crash: its claim had not returned, so nothing was made
+            if isinstance(record, dict):
+                if int(record.get("v", 1)) > JOURNAL_VERSION:
+                    raise StateError(
+                        f"{self.path} was written by a newer nxc",
+                        hint="upgrade nxc to use or remove this deployment",
+                    )
+                yield record
+
+    def claim(self, resource: Resource) -> Resource:
+        """Claim a resource; one that is already claimed is returned with what is known of it."""
+        for found in self.outstanding():
+            if found.key == resource.key:
+                return found
+        self.append({"op": "claim", **unstructure(resource)})
+        return resource
+
+    def note(self, resource: Resource, data: Mapping[str, Json]) -> Resource:
+        """Add to what is known of a claimed resource."""
+        self.append({"op": "note", "kind": resource.kind, "id": resource.id, "data": dict(data)})
+        return evolve(resource, data={**resource.data, **data})
+
+    def release(self, resource: Resource) -> None:
+        """Write down that a resource is gone for sure."""
+        self.append({"op": "release", "kind": resource.kind, "id": resource.id})
+
+    def node(self, node: Node) -> None:
+        """Write down how a node is reached."""
+        self.append({"op": "node", "node": unstructure(node)})
+
+    def outcome(self, outcome: Outcome) -> None:
+        """Write down where a node has got to."""
+        self.append({"op": "outcome", "outcome": unstructure(outcome)})
+
+    def outstanding(self) -> list[Resource]:
+        """List what is claimed and not released, oldest first, with what was noted."""
+        found: dict[tuple[str, str], Resource] = {}
+        for record in self.records():
+            key = (str(record.get("kind")), str(record.get("id")))
+            match record.get("op"):
+                case "claim":
+                    found[key] = Resource(
+                        kind=key[0], id=key[1], rank=int(record.get("rank", 0)), data=record.get("data", {})
+                    )
+                case "note" if key in found:
+                    found[key] = evolve(found[key], data={**found[key].data, **record.get("data", {})})
+                case "release":
+                    found.pop(key, None)
+        return list(found.values())
+
+    def nodes(self) -> dict[str, Node]:
+        """Map node names to the last report of each."""
+        return {
+            record["node"]["name"]: structure(record["node"], Node, str(self.path))
+            for record in self.records()
+            if record.get("op") == "node"
+        }
+
+    def outcomes(self) -> dict[str, Outcome]:
+        """Map node names to the last outcome of each."""
+        return {
+            record["outcome"]["node"]: structure(record["outcome"], Outcome, str(self.path))
+            for record in self.records()
+            if record.get("op") == "outcome"
+        }
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextlib.contextmanager
+def locked(path: Path, *, what: str, wait: bool = False) -> Iterator[None]:
+    """Hold a lock file (fcntl, which NFS homes know); raises StateError naming who holds it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        try:
+            fcntl.lockf(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except OSError as error:
+            holder = os.pread(handle, 32, 0).decode(errors="replace").strip()
+            raise StateError(
+                f"another nxc is at work on {what}" + (f" (process {holder})" if holder else ""),
+                hint="wait for it, or end it; nothing was changed",
+            ) from error
+        os.ftruncate(handle, 0)
+        os.pwrite(handle, str(os.getpid()).encode(), 0)
+        yield
+    finally:
+        os.close(handle)
+
+
+@frozen
+class Workspace:
+    """A project's ``.nxc`` folder; the only speller of paths in it."""
+
+    project: Path
+
+    @property
+    def root(self) -> Path:
+        """The folder itself."""
+        return self.project / ".nxc"
+
+    def build_dir(self, name: str) -> Path:
+        """Folder of one build."""
+        return self.root / "builds" / name
+
+    def build_file(self, name: str) -> Path:
+        """The build's document."""
+        return self.build_dir(name) / "build.json"
+
+    def builds(self) -> list[str]:
+        """Names of the builds there are."""
+        return sorted(path.parent.name for path in self.root.glob("builds/*/build.json"))
+
+    def deployment_dir(self, id: str) -> Path:
+        """Folder of one deployment."""
+        return self.root / "deployments" / id
+
+    def deployment_file(self, id: str) -> Path:
+        """The deployment's document."""
+        return self.deployment_dir(id) / "deployment.json"
+
+    def deployments(self) -> list[str]:
+        """Ids of the deployments there are, oldest first; unreadable ones included."""
+        folders = [path for path in self.root.glob("deployments/*") if path.is_dir()]
+        return [path.name for path in sorted(folders, key=lambda path: (path.stat().st_mtime, path.name))]
+
+    def journal(self, id: str) -> Journal:
+        """The deployment's journal."""
+        return Journal(self.deployment_dir(id) / "journal.jsonl")
+
+    def load(self, id: str) -> Deployment:
+        """Read a deployment's document."""
+        return load(self.deployment_file(id), Deployment, schema="nxc.deployment/1")
+
+    def prepare(self) -> None:
+        """Make the folder and keep it out of git; raises StateError where it cannot be written."""
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            ignore = self.root / ".gitignore"
+            if not ignore.exists():
+                ignore.write_text("*\n")
+        except OSError as error:
+            raise StateError(
+                f"{self.root} cannot be written: {error.strerror}",
+                hint="run nxc in a folder of yours, with space left",
+            ) from error
+        if self.root.stat().st_uid != os.getuid():
+            raise StateError(f"{self.root} belongs to someone else", hint="run nxc as the user who made it")

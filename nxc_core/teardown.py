@@ -1,0 +1,72 @@
+"""Releasing what a deployment holds: rank by rank, newest rank first."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from nxc_core.errors import NxcError, TeardownError
+from nxc_core.flavour import Flavour
+from nxc_core.model import Deployment, Resource
+from nxc_core.operation import Operation
+from nxc_core.plugins import Plugins
+
+
+def release_all(plugins: Plugins, deployment: Deployment, op: Operation) -> None:
+    """Release all outstanding claims. Raises TeardownError with those that are left, in words to act on."""
+    if not op.journal.outstanding():
+        return
+    group = deployment.groups[0]
+    try:
+        driver = plugins.flavour(group.flavour, group.options)
+    except NxcError as error:
+        raise TeardownError(
+            f"flavour {group.flavour} cannot be used ({error.message}); "
+            f"still there: {spell(op.journal.outstanding())}",
+            hint="install its plugin and run `nxc down` again, or remove these by hand",
+        ) from error
+    left: list[Resource] = []
+    trouble: list[str] = []
+    for rank in sorted({resource.rank for resource in op.journal.outstanding()}, reverse=True):
+        of_rank = [resource for resource in reversed(op.journal.outstanding()) if resource.rank == rank]
+        kept, why = _release_rank(plugins, driver, of_rank, op)
+        left += kept
+        trouble += why
+    if left:
+        told = f" ({'; '.join(trouble)})" if trouble else ""
+        raise TeardownError(
+            f"could not release {spell(left)}{told}",
+            hint=f"run `nxc down {deployment.id}` again; its claims are kept",
+        )
+
+
+def _release_rank(
+    plugins: Plugins, driver: Flavour[Any], resources: Sequence[Resource], op: Operation
+) -> tuple[list[Resource], list[str]]:
+    ours = [resource for resource in resources if resource.kind == "folder"]
+    for resource in ours:
+        shutil.rmtree(Path(resource.id), ignore_errors=True)
+        if not Path(resource.id).exists():
+            op.journal.release(resource)
+    theirs = [resource for resource in resources if resource.kind != "folder"]
+    trouble: list[str] = []
+    gone: set[tuple[str, str]] = set()
+    if theirs:
+        try:
+            gone = {resource.key for resource in plugins.teardown(driver, theirs, op)}
+        except (NxcError, OSError) as error:
+            trouble.append(str(error))
+    for resource in theirs:
+        if resource.key in gone:
+            op.journal.release(resource)
+    still = {resource.key for resource in op.journal.outstanding()}
+    return [resource for resource in resources if resource.key in still], trouble
+
+
+def spell(resources: Sequence[Resource]) -> str:
+    """Spell claims for a person, with the pid where one is known."""
+    return ", ".join(
+        f"{r.kind} {r.id}" + (f" (pid {r.data['pid']})" if "pid" in r.data else "") for r in resources
+    )

@@ -1,0 +1,70 @@
+"""What the core decides: may a composition run on a platform, and what do the outcomes make of a deployment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from nxc_core.base import Base
+from nxc_core.errors import ConfigError, DeployError
+from nxc_core.flavour import Flavour
+from nxc_core.model import Composition, Deployment, Kind, NodeState, Outcome, Status
+
+
+def negotiate(base: Base[Any], flavour: Flavour[Any]) -> Kind:
+    """Return the first kind that the flavour accepts and the base produces."""
+    for kind in flavour.accepts:
+        if kind in base.produces:
+            return kind
+    raise ConfigError(
+        f"base {base.name} produces {', '.join(sorted(base.produces))}; "
+        f"flavour {flavour.name} accepts {', '.join(flavour.accepts)}",
+        hint="choose another base or flavour (`nxc flavour list`)",
+    )
+
+
+def judge(deployment: Deployment, outcomes: Mapping[str, Outcome]) -> Status:
+    """Say what a deployment's outcomes make of it, by its policy."""
+    ready: dict[str, int] = {}
+    for spec in deployment.specs:
+        outcome = outcomes.get(spec.name)
+        ready[spec.role] = ready.get(spec.role, 0) + (
+            outcome is not None and outcome.state is NodeState.READY
+        )
+    wanted: dict[str, int] = {}
+    for spec in deployment.specs:
+        wanted[spec.role] = wanted.get(spec.role, 0) + 1
+    if ready == wanted:
+        return Status.RUNNING
+    minimum = deployment.policy.minimum
+    enough = bool(minimum) and all(ready[role] >= minimum.get(role, count) for role, count in wanted.items())
+    return Status.DEGRADED if enough else Status.FAILED
+
+
+def check_needs(composition: Composition, flavour: Flavour[Any]) -> None:
+    """Refuse what the platform cannot give, before anything is built, naming role and option."""
+    for role in composition.roles:
+        for need in role.needs:
+            if need.need not in flavour.gives:
+                why = flavour.lacks.get(need.need, f"{flavour.name} does not give it")
+                raise ConfigError(
+                    f"role {role.name}: {need.option} needs `{need.need}` of the platform; {why}",
+                    hint="choose another flavour (`nxc flavour list`), or leave the option out",
+                )
+
+
+def not_up(deployment: Deployment, outcomes: Mapping[str, Outcome]) -> DeployError:
+    lines = []
+    missing = 0
+    for spec in deployment.specs:
+        outcome = outcomes.get(spec.name)
+        if outcome is None or outcome.state is not NodeState.READY:
+            missing += 1
+            cause = outcome.cause if outcome else "it was never started"
+            lines.append(f"  {spec.name} ({spec.role}): {cause}")
+            if outcome and outcome.last_line:
+                lines.append(f"    last line: {outcome.last_line}")
+    return DeployError(
+        f"{missing} of {len(deployment.specs)} nodes did not come up:\n" + "\n".join(lines),
+        hint=f"`nxc logs NODE` shows a console, `nxc down {deployment.id}` removes what is left",
+    )
