@@ -64,7 +64,16 @@ let
   unknownKeys = lib.filter (key: !(builtins.elem key (known ++ tolerated))) (builtins.attrNames called);
   ignoredKeys = lib.filter (key: builtins.elem key tolerated) (builtins.attrNames called);
 
-  aKind = value: "a ${builtins.typeOf value}";
+  aKind =
+    value:
+    let
+      kind = builtins.typeOf value;
+      vowel = builtins.elem (builtins.substring 0 1 kind) [
+        "a"
+        "i"
+      ];
+    in
+    if vowel then "an ${kind}" else "a ${kind}";
 
   key = if content ? nodes then "nodes" else "roles";
   roleSet = content.${key};

@@ -27,6 +27,7 @@ rec {
         ];
         specialArgs = {
           inherit lib name nodes;
+          modulesPath = throw "nxc: role `${name}' asks for modulesPath, the modules of NixOS: the debian base has none, use --base nixos";
         };
       }
       # nixpkgs' lib, in whose place ours stands, has no such hook.
@@ -41,11 +42,30 @@ rec {
       files ? [ ],
       near ? [ ],
     }:
+    let
+      plausible = lib.filter (resembles loc) near;
+    in
     "nxc: ${lib.concatStringsSep ", " files}: option `${lib.showOption loc}' does not exist on the debian base"
-    + lib.optionalString (near != [ ]) " (did you mean ${
-      lib.concatMapStringsSep ", " (other: "`${if builtins.isList other then lib.showOption other else other}'") near
+    + lib.optionalString (plausible != [ ]) " (did you mean ${
+      lib.concatMapStringsSep ", " (other: "`${other}'") plausible
     }?)"
     + "; the nixos base has every NixOS option: --base nixos";
+
+  # Every other option ends in `enable': that alone is no likeness.
+  resembles =
+    loc: shown:
+    let
+      other = lib.splitString "." shown;
+    in
+    lib.last other != lib.last loc
+    || !(builtins.elem (lib.last loc) [
+      "enable"
+      "package"
+      "extraConfig"
+      "settings"
+    ])
+    || lib.init other == [ ]
+    || builtins.elem (lib.last (lib.init other)) loc;
 
   document = import ./document.nix { inherit lib; };
 }

@@ -1,7 +1,22 @@
 # One evaluated role as the document that the builder reads; the contract is docs/nix-debian.md.
 { lib }:
-config:
+{ config, options, ... }:
 let
+  # A mistake in what a role says is told even where nothing uses it, as in a firewall that is off.
+  stated = lib.filter (option: option.isDefined && builtins.any isOthers option.files) (
+    lib.collect lib.isOption (removeAttrs options [ "_module" ])
+  );
+  isOthers = file: !(lib.hasPrefix (toString ./.) (toString file));
+  forced =
+    value:
+    if builtins.isList value then
+      builtins.all forced value
+    else if builtins.isAttrs value && !lib.isDerivation value then
+      builtins.all forced (builtins.attrValues value)
+    else
+      builtins.seq value true;
+  sound = builtins.all (option: forced option.value) stated;
+
   sorted = list: lib.sort (a: b: a < b) (lib.unique list);
   failed = builtins.filter (item: !item.assertion) config.assertions;
 
@@ -47,7 +62,7 @@ let
     kernelModules = lib.unique (config.boot.kernelModules ++ config.nxc.debian.kernelModules);
     firewall = config.networking.firewall.enable;
     needs = lib.unique config.nxc.needs;
-    warnings = config.warnings;
+    warnings = lib.unique config.warnings;
     failedAssertions = map (item: item.message) failed;
   };
 
@@ -55,6 +70,7 @@ let
   context = builtins.getContext (builtins.toJSON visible);
   isDerivationPath = name: context.${name} ? outputs;
 in
+assert sound;
 visible
 // {
   derivations = builtins.filter isDerivationPath (builtins.attrNames context);

@@ -51,5 +51,5 @@ in
   testScript = read.testScript nodes;
   inherit (read) rolesDistribution warnings;
   # Forces the check of host names, too.
-  roles = builtins.seq read.hosts (builtins.mapAttrs (_: role: debian.document role.config) evaluated);
+  roles = builtins.seq read.hosts (builtins.mapAttrs (_: role: debian.document role) evaluated);
 }

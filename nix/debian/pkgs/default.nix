@@ -19,17 +19,12 @@ let
 
   mirrored = if packageNames == null then [ ] else packageNames;
   # `_` for `-`, as nixpkgs writes names that would not be identifiers.
-  underscored = lib.filter (name: name != null) (
-    map (
-      name:
-      if lib.hasInfix "-" name then
-        {
-          name = lib.replaceStrings [ "-" "." ] [ "_" "_" ] name;
-          value = package name [ name ];
-        }
-      else
-        null
-    ) mirrored
+  underscored = lib.filter (entry: entry.name != entry.debian) (
+    map (debian: {
+      inherit debian;
+      name = lib.replaceStrings [ "-" "." ] [ "_" "_" ] debian;
+      value = package debian [ debian ];
+    }) mirrored
   );
   fromMirror =
     builtins.listToAttrs underscored
