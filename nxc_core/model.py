@@ -137,7 +137,7 @@ class BuildRequest:
 
 @frozen(kw_only=True)
 class Build:
-    """A finished build. ``id`` digests what was made, the guest included; ``fingerprint`` what it was made of."""
+    """A finished build. ``id`` digests what was made, the guest included; ``fingerprint`` its sources."""
 
     id: str
     composition: Composition

@@ -281,8 +281,8 @@ class Session:
             if known.groups[0].build == build.id and same_nodes:
                 return evolve(known, status=summary.status or known.status)
             self._say(
-                f"{known.id} runs another build or other nodes of this composition; a new one is started beside it "
-                f"(`nxc down {known.id}` removes it)",
+                f"{known.id} runs another build or other nodes of this composition; a new one starts beside it"
+                f" (`nxc down {known.id}` removes it)",
                 topic="warning",
             )
         return None

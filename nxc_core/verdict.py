@@ -1,4 +1,4 @@
-"""What the core decides: may a composition run on a platform, and what do the outcomes make of a deployment."""
+"""What the core decides: may a composition run on a platform, and what became of a deployment."""
 
 from __future__ import annotations
 

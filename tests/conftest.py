@@ -1,0 +1,45 @@
+"""What all tests share: isolated folders of their own, and one cache for what is costly to build."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+_KEPT = ("NXC_TEST_",)
+
+
+@pytest.fixture(autouse=True)
+def _isolate(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Keep the user's own configuration, cache and variables out of tests."""
+    home = tmp_path_factory.mktemp("home")
+    for name in [n for n in os.environ if n.startswith("NXC_") and not n.startswith(_KEPT)]:
+        monkeypatch.delenv(name)
+    for name, folder in (("XDG_CACHE_HOME", "cache"), ("XDG_CONFIG_HOME", "config")):
+        (home / folder).mkdir()
+        monkeypatch.setenv(name, str(home / folder))
+    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
+    monkeypatch.delenv("NIX_REMOTE", raising=False)
+    yield
+
+
+@pytest.fixture(scope="session")
+def shared_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a cache home that all live tests of a run share, so that one base layer serves all.
+
+    NXC_TEST_CACHE keeps it between runs, on a developer's machine.
+    """
+    given = os.environ.get("NXC_TEST_CACHE")
+    if given:
+        Path(given).mkdir(parents=True, exist_ok=True)
+        return Path(given)
+    return tmp_path_factory.mktemp("shared-cache")
+
+
+@pytest.fixture
+def cached(shared_cache: Path, monkeypatch: pytest.MonkeyPatch, _isolate: None) -> Path:
+    """Let this test use the shared cache."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(shared_cache))
+    return shared_cache
