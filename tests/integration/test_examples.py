@@ -1,0 +1,37 @@
+"""Every example, really built, booted, tested by its own script, and taken down."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from nxc_core.model import Event
+from nxc_core.process import find_all_spawned
+from nxc_core.script import run_script
+from nxc_core.session import Session
+
+pytestmark = [pytest.mark.live, pytest.mark.timeout(1800)]
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+@pytest.mark.parametrize("name", ["basic", "webserver", "scripts", "nfs"])
+def test_the_example_holds_and_leaves_nothing(name: str, cached: Path, tmp_path: Path) -> None:
+    project = tmp_path / name
+    shutil.copytree(EXAMPLES / name, project)
+    events: list[Event] = []
+    session = Session.open(project, sinks=[events.append])
+    with session.up(project / "composition.nix", flavour="vm-ramdisk") as running:
+        script = running.deployment.composition.test_script
+        assert script
+        run_script(running, script)
+        for node in running.values():
+            failed = node.succeed("systemctl list-units --state=failed --plain --no-legend")
+            assert failed.strip() == "", f"{node.name}: {failed}"
+        id = running.id
+    assert find_all_spawned(f"{id}/") == {}
+    assert session.workspace.journal(id).outstanding() == []
+    assert not (session.workspace.deployment_dir(id) / "key").exists()
+    assert {event.topic for event in events} >= {"built", "deployed", "stopped"}
