@@ -1,4 +1,4 @@
-"""What a booted role promises, on one pair of machines: the whole vocabulary, identity, isolation, nxc's own way in."""
+"""What a booted role promises: the vocabulary, identity, isolation, and nxc's own way in."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from nxc_core.machine import NodeHandle
+from tests.vocabulary import VERBS, Case
 
 from nxc_core.errors import TestFailed
-from nxc_core.machine import NodeHandle
 from nxc_core.running import Running
 from nxc_core.session import Session
-from tests.vocabulary import VERBS, Case
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(1800)]
 
