@@ -16,18 +16,15 @@ from typing import Any
 
 from attrs import evolve, field, frozen
 
-from nxc_core import identity, paths, state
-from nxc_core.base import Base
-from nxc_core.errors import BuildError, ConfigError, Interrupted, NxcError, StateError
+from nxc_core import building, identity, paths, state
+from nxc_core.errors import Interrupted, NxcError, StateError
 from nxc_core.flavour import Flavour
 from nxc_core.model import (
     Build,
-    BuildRequest,
     Deployment,
     Event,
     Group,
     Json,
-    Kind,
     NodeSpec,
     NodeState,
     Outcome,
@@ -163,76 +160,31 @@ class Session:
 
         Raises ConfigError for a wrong composition, BuildError when a build does not finish.
         """
-        source = _existing(source)
+        source = building.existing(source)
         options = options or {}
         choice = self.choose_base(source, base)
         chosen = self.plugins.base(choice.name, options.get(choice.name))
         driver = self.plugins.flavour(flavour, options.get(flavour))
         kind = negotiate(chosen, driver)
-        name = _build_name(source, choice.name, kind, driver, options.get(choice.name, {}))
+        name = building.name_build(source, choice.name, kind, driver, options.get(choice.name, {}))
         self.workspace.prepare()
         folder = self.workspace.build_dir(name)
         folder.mkdir(parents=True, exist_ok=True)
         op = self.operation(folder, name)
         with self._alone(folder / "lock", name, op):
             fingerprint = chosen.fingerprint(source, kind, driver.guest, op)
-            ready = self._unchanged(name, fingerprint)
+            ready = building.find_unchanged(self.workspace.build_file(name), fingerprint)
             if ready is not None:
                 check_needs(ready.composition, driver)
                 op.step("nothing changed", topic="built", build=ready.id)
                 return ready
             op.step(f"base {choice.name}: {choice.reason}")
-            return self._build(chosen, driver, source, kind, name, options.get(choice.name, {}), jobs, op)
-
-    def _build(
-        self,
-        base: Base[Any],
-        driver: Flavour[Any],
-        source: Path,
-        kind: Kind,
-        name: str,
-        options: Mapping[str, Json],
-        jobs: int,
-        op: Operation,
-    ) -> Build:
-        composition = base.read(source, op)
-        for warning in composition.warnings:
-            op.step(warning, topic="warning")
-        check_needs(composition, driver)
-        request = BuildRequest(composition=composition, kind=kind, guest=driver.guest, jobs=jobs)
-        try:
-            artifact = self.plugins.build(base, request, op)
-        except OSError as error:
-            raise BuildError(
-                f"the build could not go on: {error}", hint="free disk, or check the folder's rights"
-            ) from error
-        seen = hashlib.sha256(
-            json.dumps(
-                [state.unstructure(artifact), state.unstructure(driver.guest)], sort_keys=True
-            ).encode()
-        ).hexdigest()
-        build = Build(
-            id=f"{name}-{seen[:8]}",
-            composition=composition,
-            base=base.name,
-            guest=driver.guest,
-            artifact=artifact,
-            fingerprint=base.fingerprint(source, kind, driver.guest, op),
-            options=options,
-        )
-        state.save(self.workspace.build_file(name), build)
-        op.step("built", topic="built", build=build.id)
-        return build
-
-    def _unchanged(self, name: str, fingerprint: str) -> Build | None:
-        path = self.workspace.build_file(name)
-        if not path.exists():
-            return None
-        with contextlib.suppress(StateError):  # a damaged record only costs a build
-            build = state.load(path, Build)
-            if build.fingerprint == fingerprint and all(file.exists() for file in build.artifact.paths()):
-                return build
-        return None
+            build = building.carry_out(
+                self.plugins, chosen, driver, source, kind, name, options.get(choice.name, {}), jobs, op
+            )
+            state.save(self.workspace.build_file(name), build)
+            op.step("built", topic="built", build=build.id)
+            return build
 
     def start(
         self,
@@ -487,27 +439,3 @@ class Session:
                 op.check_cancelled()
                 op.cancel.wait(0.2)
             yield
-
-
-def _existing(source: Path | str) -> Path:
-    path = Path(source)
-    if path.is_dir():
-        path = path / "composition.nix"
-    if not path.exists():
-        raise ConfigError(f"there is no composition {path}", hint="name a file, or make one with `nxc init`")
-    return path.resolve()
-
-
-def _build_name(
-    source: Path, base: str, kind: Kind, flavour: Flavour[Any], options: Mapping[str, Json]
-) -> str:
-    stem = composition_name(source)
-    seen = json.dumps([str(source), state.unstructure(flavour.guest), dict(options)], sort_keys=True)
-    return f"{stem}-{base}-{kind}-{hashlib.sha256(seen.encode()).hexdigest()[:8]}"
-
-
-def composition_name(source: Path) -> str:
-    """Name a composition after its file, or after its folder when the file is ``composition.nix``."""
-    stem = source.stem if source.name not in ("composition.nix", "default.nix") else source.parent.name
-    clean = "".join(c if c.isalnum() or c == "-" else "-" for c in stem.lower()).strip("-")
-    return clean[:32] or "composition"

@@ -1,0 +1,90 @@
+"""From a composition file to a build, through a base."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from nxc_core import state
+from nxc_core.base import Base
+from nxc_core.errors import BuildError, ConfigError, StateError
+from nxc_core.flavour import Flavour
+from nxc_core.model import Build, BuildRequest, Json, Kind
+from nxc_core.operation import Operation
+from nxc_core.plugins import Plugins
+from nxc_core.verdict import check_needs
+
+
+def existing(source: Path | str) -> Path:
+    """Return the composition file that is meant; a folder means its ``composition.nix``."""
+    path = Path(source)
+    if path.is_dir():
+        path = path / "composition.nix"
+    if not path.exists():
+        raise ConfigError(f"there is no composition {path}", hint="name a file, or make one with `nxc init`")
+    return path.resolve()
+
+
+def composition_name(source: Path) -> str:
+    """Name a composition after its file, or after its folder when the file is ``composition.nix``."""
+    stem = source.stem if source.name not in ("composition.nix", "default.nix") else source.parent.name
+    clean = "".join(c if c.isalnum() or c == "-" else "-" for c in stem.lower()).strip("-")
+    return clean[:32] or "composition"
+
+
+def name_build(
+    source: Path, base: str, kind: Kind, flavour: Flavour[Any], options: Mapping[str, Json]
+) -> str:
+    """Name the folder of a build: readable, and another one for another guest or other options."""
+    seen = json.dumps([str(source), state.unstructure(flavour.guest), dict(options)], sort_keys=True)
+    return f"{composition_name(source)}-{base}-{kind}-{hashlib.sha256(seen.encode()).hexdigest()[:8]}"
+
+
+def find_unchanged(path: Path, fingerprint: str) -> Build | None:
+    """Return the build that is recorded at ``path`` if its sources are the same and its files are there."""
+    if not path.exists():
+        return None
+    with contextlib.suppress(StateError):  # a damaged record only costs a build
+        build = state.load(path, Build)
+        if build.fingerprint == fingerprint and all(file.exists() for file in build.artifact.paths()):
+            return build
+    return None
+
+
+def carry_out(
+    plugins: Plugins,
+    base: Base[Any],
+    driver: Flavour[Any],
+    source: Path,
+    kind: Kind,
+    name: str,
+    options: Mapping[str, Json],
+    jobs: int,
+    op: Operation,
+) -> Build:
+    """Evaluate and build. Raises ConfigError or BuildError."""
+    composition = base.read(source, op)
+    for warning in composition.warnings:
+        op.step(warning, topic="warning")
+    check_needs(composition, driver)
+    request = BuildRequest(composition=composition, kind=kind, guest=driver.guest, jobs=jobs)
+    try:
+        artifact = plugins.build(base, request, op)
+    except OSError as error:
+        raise BuildError(
+            f"the build could not go on: {error}", hint="free some disk, or check the folder's rights"
+        ) from error
+    made = json.dumps([state.unstructure(artifact), state.unstructure(driver.guest)], sort_keys=True)
+    return Build(
+        id=f"{name}-{hashlib.sha256(made.encode()).hexdigest()[:8]}",
+        composition=composition,
+        base=base.name,
+        guest=driver.guest,
+        artifact=artifact,
+        fingerprint=base.fingerprint(source, kind, driver.guest, op),
+        options=options,
+    )
