@@ -10,7 +10,7 @@ from attrs import evolve
 from nxc_core import lifecycle, state
 from nxc_core.connect import Connection
 from nxc_core.errors import ConfigError, StateError
-from nxc_core.flavour import Flavour
+from nxc_core.flavour import Flavour, Power
 from nxc_core.machine import NodeHandle
 from nxc_core.model import Build, Deployment, Node, NodeSpec, NodeState, Outcome, Plan
 from nxc_core.operation import Operation
@@ -84,6 +84,26 @@ class Running(Mapping[str, NodeHandle]):
     def outcome(self, name: str) -> Outcome:
         """Return where a node has got to."""
         return self.op.journal.outcomes().get(name) or Outcome(node=name, state=NodeState.WAITING)
+
+    def look(self) -> Mapping[str, Outcome]:
+        """See which nodes still live, and return where each has got to; a dead one is ``lost``."""
+        nodes = self.op.journal.nodes()
+        outcomes = self.op.journal.outcomes()
+        for name, outcome in outcomes.items():
+            if outcome.state is NodeState.READY and name in nodes:
+                seen = self.flavour.observe(nodes[name], self.op)
+                if not seen.alive:
+                    outcomes[name] = Outcome(node=name, state=NodeState.LOST, cause=seen.detail)
+        return outcomes
+
+    def forget_failures(self) -> None:
+        """Clear the way for another try of the nodes that are not ready."""
+        nodes = self.op.journal.nodes()
+        for name, outcome in self.look().items():
+            if outcome.state is not NodeState.READY:
+                if name in nodes and isinstance(self.flavour, Power):
+                    self.flavour.crash(nodes[name], self.op)
+                self.op.journal.outcome(Outcome(node=name, state=NodeState.WAITING))
 
     def plan(self) -> Plan:
         """Return the plan that the deployment was started with, to boot nodes again."""

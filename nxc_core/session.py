@@ -214,11 +214,15 @@ class Session:
             deployment = found or self._create(
                 build, driver, specs, options.get(flavour, {}), policy or Policy(), parameters or {}
             )
-        if found is not None and found.status in (Status.RUNNING, Status.DEGRADED):
+        if found is None:
+            return self._deploy(deployment, build, driver)
+        running = self.attach(found.id)
+        outcomes = running.look()
+        if found.status in (Status.RUNNING, Status.DEGRADED) and judge(found, outcomes) is found.status:
             self._say(f"{found.id} is running already (another: --new)")
-            return self.attach(found.id)
-        if found is not None:
-            self._say(f"going on with {found.id}, which was interrupted")
+            return running
+        self._say(f"going on with {found.id}, which is {found.status}")
+        running.forget_failures()
         return self._deploy(deployment, build, driver)
 
     def _resumable(self, build: Build, flavour: str, specs: Sequence[NodeSpec]) -> Deployment | None:
@@ -233,7 +237,7 @@ class Session:
             if known.groups[0].build == build.id and same_nodes:
                 return evolve(known, status=summary.status or known.status)
             self._say(
-                f"{known.id} runs another build or other nodes of this composition; a new one starts beside it"
+                f"{known.id} runs another build or other nodes of this composition; another starts beside it"
                 f" (`nxc down {known.id}` removes it)",
                 topic="warning",
             )
