@@ -7,6 +7,7 @@ import fcntl
 import json
 import os
 import threading
+import typing
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,14 +22,17 @@ T = TypeVar("T")
 
 JOURNAL_VERSION = 1
 
+# attrs resolves annotations, so cattrs meets ``Json`` written out, never by its name.
+_PLAIN = (typing.get_args(typing.get_type_hints(Resource)["data"])[1], Any)
+
 
 def make_converter() -> cattrs.Converter:
     """Return a converter that knows the model: paths are strings, an endpoint has a type."""
     converter = cattrs.Converter(forbid_extra_keys=False, detailed_validation=True)
     converter.register_structure_hook(Path, lambda value, _: Path(str(value)))
     converter.register_unstructure_hook(Path, str)
-    converter.register_structure_hook_func(lambda kind: kind in (Json, Any), lambda value, _: value)
-    converter.register_unstructure_hook_func(lambda kind: kind is Json, lambda value: value)
+    converter.register_structure_hook_func(lambda kind: kind in _PLAIN, lambda value, _: value)
+    converter.register_unstructure_hook_func(lambda kind: kind in _PLAIN, lambda value: value)
 
     def structure_endpoint(value: Mapping[str, Any], _: Any) -> Endpoint:
         if value.get("type") == "ssh":
