@@ -380,6 +380,8 @@ class Session:
             except FileNotFoundError:
                 shutil.rmtree(folder)  # interrupted before anything was claimed
                 return
+            for node in op.journal.nodes().values():
+                open_connection(node.endpoint).close()  # another process may have left it open
             release_all(self.plugins, deployment, op)
             for path in (folder / "key", folder / "key.pub"):
                 path.unlink(missing_ok=True)
