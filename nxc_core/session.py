@@ -17,6 +17,7 @@ from typing import Any
 from attrs import evolve, field, frozen
 
 from nxc_core import building, identity, paths, state
+from nxc_core.connect import open_connection
 from nxc_core.errors import Interrupted, NxcError, StateError
 from nxc_core.flavour import Flavour
 from nxc_core.model import (
