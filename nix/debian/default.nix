@@ -49,7 +49,9 @@ rec {
     + lib.optionalString (plausible != [ ]) " (did you mean ${
       lib.concatMapStringsSep ", " (other: "`${other}'") plausible
     }?)"
-    + "; the nixos base has every NixOS option: --base nixos";
+    + lib.optionalString (
+      builtins.head loc != "nxc"
+    ) "; the nixos base has every NixOS option: --base nixos";
 
   # Every other option ends in `enable': that alone is no likeness.
   resembles =

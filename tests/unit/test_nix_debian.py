@@ -354,7 +354,7 @@ def test_nginx(roles: Document) -> None:
 
 def test_nfs_server_and_client(roles: Document) -> None:
     server, client = roles["nfs-server"], roles["nfs-client"]
-    assert server["files"]["etc/exports"]["text"] == "/srv *(rw)"
+    assert server["files"]["etc/exports"]["text"] == "/srv *(rw)\n"
     assert server["files"]["etc/tmpfiles.d/nxc.conf"]["text"] == "d /srv 0755 root root -\n"
     assert {need["need"] for need in server["needs"]} == {"kernel", "mount"}
     assert server["kernelModules"] == ["nfsd"]

@@ -41,7 +41,7 @@ in
     nxc.debian.kernelModules = [ "nfsd" ];
     environment.etc."exports" = {
       mode = "0644";
-      text = cfg.exports;
+      text = lib.removeSuffix "\n" cfg.exports + "\n";
     };
     environment.etc."nfs.conf.d/nxc.conf" = lib.mkIf (cfg.nproc != null) {
       mode = "0644";

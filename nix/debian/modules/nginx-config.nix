@@ -5,6 +5,8 @@ let
   indent =
     text:
     lib.concatMapStrings (line: if line == "" then "" else "  ${line}\n") (lib.splitString "\n" text);
+  # A text may lack its last line end, or end in a comment.
+  lines = text: lib.optionalString (text != "") (lib.removeSuffix "\n" text + "\n");
   block = head: body: "${head} {\n${indent body}}\n";
   directive = name: value: lib.optionalString (value != null) "${name} ${toString value};\n";
   # A folder of the composition becomes a store path only inside a string.
@@ -36,7 +38,7 @@ let
         (directive "try_files" value.tryFiles)
         (pathDirective "root" value.root)
         (pathDirective "alias" value.alias)
-        value.extraConfig
+        (lines value.extraConfig)
         (directive "return" value.return)
         (lib.optionalString (value.proxyPass != null && value.recommendedProxySettings) proxyHeaders)
       ]
@@ -83,7 +85,7 @@ let
           block "location /" "return 301 $scheme://${host.globalRedirect}$request_uri;"
         ))
         (lib.concatMapStrings location (ordered host.locations))
-        host.extraConfig
+        (lines host.extraConfig)
       ]
     );
 
@@ -102,7 +104,7 @@ let
           };\n"
         ) group.servers
       )
-      + group.extraConfig
+      + lines group.extraConfig
     );
 
   optimisation = ''
@@ -124,6 +126,7 @@ in
   worker_processes auto;
   pid /run/nginx.pid;
   error_log /var/log/nginx/error.log;
+  include /etc/nginx/modules-enabled/*.conf;
 ''
 + block "events" cfg.eventsConfig
 + block "http" (
@@ -141,12 +144,12 @@ in
       default upgrade;
       "" close;
     '')
-    cfg.commonHttpConfig
+    (lines cfg.commonHttpConfig)
     (lib.optionalString cfg.recommendedOptimisation optimisation)
     (lib.optionalString cfg.recommendedGzipSettings compression)
     (lib.concatStrings (lib.mapAttrsToList upstream cfg.upstreams))
     (lib.concatMapStrings server (builtins.attrValues cfg.virtualHosts))
-    cfg.appendHttpConfig
+    (lines cfg.appendHttpConfig)
   ]
 )
-+ cfg.appendConfig
++ lines cfg.appendConfig

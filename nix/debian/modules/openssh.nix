@@ -151,7 +151,7 @@ in
             )
           }\n"
           + lib.concatStrings (lib.mapAttrsToList line settings)
-          + cfg.extraConfig;
+          + lib.optionalString (cfg.extraConfig != "") "${cfg.extraConfig}\n";
       };
 
       systemd.services.nxc-ssh-host-keys = {
