@@ -272,6 +272,13 @@ def test_a_start_command_replaces_the_one_of_a_shipped_unit(roles: Document) -> 
     assert units["enable"] == ["nginx.service"]
 
 
+def test_a_shipped_unit_can_be_kept_from_starting(roles: Document) -> None:
+    units = roles["quiet"]["units"]
+    assert (units["enable"], units["wants"], units["mask"], units["dropins"]) == ([], {}, [], {})
+    limits = roles["quiet"]["files"]["etc/security/limits.d/nxc.conf"]["text"]
+    assert limits == "* - memlock unlimited\n"
+
+
 def test_timers_sockets_and_targets(roles: Document) -> None:
     files = roles["timers"]["units"]["files"]
     assert files["t.timer"] == "[Timer]\nOnBootSec=1min\n"

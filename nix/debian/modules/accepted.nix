@@ -9,6 +9,7 @@ in
 {
   options = {
     system.stateVersion = ignored (types.nullOr types.str) null "Accepted and without effect.";
+    systemd.enableUnifiedCgroupHierarchy = ignored types.bool true "Accepted and without effect.";
     documentation.enable = ignored types.bool false "Accepted and without effect; documentation is not installed.";
     environment.noXlibs = ignored types.bool false "Accepted and without effect.";
     networking.hostName =

@@ -7,6 +7,7 @@
   ./firewall.nix
   ./internal.nix
   ./kernel.nix
+  ./limits.nix
   ./locale.nix
   ./network.nix
   ./nfs.nix

@@ -16,7 +16,9 @@ let
       ]
     ))
   ];
-  toText = v: if builtins.isList v then lib.concatMapStringsSep ":" toString v else "${toString v}";
+  # A path becomes one in the store, which the built system has, only inside a string.
+  plain = v: if builtins.isPath v then "${v}" else toString v;
+  toText = v: if builtins.isList v then lib.concatMapStringsSep ":" plain v else plain v;
   variablesOption =
     description:
     mkOption {

@@ -38,6 +38,7 @@ in
     ];
     nxc.debian.packages = [ "nfs-kernel-server" ];
     nxc.debian.enabledUnits = [ "nfs-server.service" ];
+    systemd.services.nfs-server.wantedBy = [ "multi-user.target" ];
     nxc.debian.kernelModules = [ "nfsd" ];
     environment.etc."exports" = {
       mode = "0644";

@@ -163,6 +163,7 @@ in
     }) cfg.virtualHosts;
     environment.systemPackages = [ cfg.package ];
     nxc.debian.enabledUnits = [ "nginx.service" ];
+    systemd.services.nginx.wantedBy = [ "multi-user.target" ];
     environment.etc."nginx/nginx.conf" = {
       mode = "0644";
       text = render cfg;

@@ -131,6 +131,7 @@ in
     (lib.mkIf cfg.enable {
       nxc.debian.packages = [ "openssh-server" ];
       nxc.debian.enabledUnits = [ "ssh.service" ];
+      systemd.services.ssh.wantedBy = [ "multi-user.target" ];
       networking.firewall.allowedTCPPorts = lib.mkIf cfg.openFirewall cfg.ports;
 
       # The first value of a setting holds, and Debian's sshd_config reads this folder first.

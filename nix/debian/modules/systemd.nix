@@ -209,6 +209,9 @@ let
       )
     ) set;
 
+  # `wantedBy = mkForce [ ]` keeps also a shipped unit from starting.
+  startsAtBoot = name: !(units ? ${name}) || units.${name}.enable && units.${name}.wantedBy != [ ];
+
   enabled = lib.filterAttrs (_: unit: unit.enable) units;
   links =
     attr:
@@ -243,7 +246,7 @@ in
     wants = links "wantedBy";
     requires = links "requiredBy";
     enable = lib.sort (a: b: a < b) (
-      lib.unique (lib.filter (name: units.${name}.enable or true) config.nxc.debian.enabledUnits)
+      lib.unique (lib.filter startsAtBoot config.nxc.debian.enabledUnits)
     );
     mask = builtins.attrNames (lib.filterAttrs (_: unit: !unit.enable) units);
   };

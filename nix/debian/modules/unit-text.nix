@@ -1,7 +1,9 @@
 # Units as text, as NixOS writes them.
 { lib }:
 let
-  atom = value: if builtins.isBool value then lib.boolToString value else toString value;
+  # A path becomes one in the store, which the built system has, only inside a string.
+  plain = value: if builtins.isPath value then "${value}" else toString value;
+  atom = value: if builtins.isBool value then lib.boolToString value else plain value;
   line =
     name: value:
     if value == null then
@@ -53,7 +55,7 @@ let
     unit:
     lib.concatStrings (
       lib.mapAttrsToList (
-        name: value: lib.optionalString (value != null) (line "Environment" (builtins.toJSON "${name}=${toString value}"))
+        name: value: lib.optionalString (value != null) (line "Environment" (builtins.toJSON "${name}=${plain value}"))
       ) unit.environment
     );
 

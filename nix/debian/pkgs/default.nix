@@ -70,9 +70,9 @@ let
     ] noNetwork;
 
   pkgs =
-    fromMirror
+    absent
+    // fromMirror
     // fromTable
-    // absent
     // refused
     // writing
     // python

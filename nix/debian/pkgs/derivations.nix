@@ -101,6 +101,7 @@ rec {
         "allowSubstitutes"
         "buildInputs"
         "dontUnpack"
+        "env"
         "meta"
         "nativeBuildInputs"
         "passthru"
@@ -121,7 +122,7 @@ rec {
     else
       make (storeName name)
         (
-          removeAttrs env meaningless
+          removeAttrs (env // (env.env or { })) meaningless
           // {
             nxcKind = "command";
             buildCommand = script;

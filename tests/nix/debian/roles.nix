@@ -66,6 +66,21 @@
       cron.enable = false;
     };
 
+    quiet = {
+      services.nginx.enable = true;
+      systemd.services.nginx.wantedBy = lib.mkForce [ ];
+      security.pam.loginLimits = [
+        {
+          domain = "*";
+          item = "memlock";
+          value = "unlimited";
+        }
+      ];
+      # An option of the composition itself, with a value that has no end.
+      imports = [ { options.mine = lib.mkOption { type = lib.types.raw; }; } ];
+      mine = pkgs;
+    };
+
     # A start command given to a unit that Debian ships takes the place of its own.
     replaced = {
       services.nginx.enable = true;
