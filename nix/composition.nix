@@ -27,12 +27,13 @@ let
     function:
     let
       wanted = builtins.functionArgs function;
+      given = quoted (builtins.attrNames arguments);
       unknown = lib.filter (name: !(wanted.${name} || arguments ? ${name})) (builtins.attrNames wanted);
     in
     if unknown == [ ] then
       function arguments
     else
-      fail "it asks for the argument ${quoted unknown}, which nxc does not give; there are ${quoted (builtins.attrNames arguments)}";
+      fail "it asks for the argument ${quoted unknown}, which nxc does not give; there are ${given}";
 
   called = if builtins.isFunction raw then call raw else raw;
 

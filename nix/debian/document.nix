@@ -3,9 +3,12 @@
 { config, options, ... }:
 let
   # A mistake in what a role says is told even where nothing uses it, as in a firewall that is off.
-  stated = lib.filter (option: option.isDefined && builtins.any isOthers option.files && !builtins.any isOthers option.declarations) (
-    lib.collect lib.isOption (removeAttrs options [ "_module" ])
-  );
+  stated = lib.filter (
+    option:
+    option.isDefined
+    && builtins.any isOthers option.files
+    && !builtins.any isOthers option.declarations
+  ) (lib.collect lib.isOption (removeAttrs options [ "_module" ]));
   # An option of the composition's own may hold anything, pkgs too: that has no end.
   isOthers = file: !(lib.hasPrefix (toString ./.) (toString file));
   forced =

@@ -81,7 +81,15 @@ let
     else
       fs.fsType;
   escape = lib.replaceStrings [ " " "\t" ] [ "\\040" "\\011" ];
-  line = fs: "${escape (device fs)} ${escape fs.mountPoint} ${fs.fsType} ${escape (lib.concatStringsSep "," (options fs))} 0 0\n";
+  line =
+    fs:
+    lib.concatMapStringsSep " " escape [
+      (device fs)
+      fs.mountPoint
+      fs.fsType
+      (lib.concatStringsSep "," (options fs))
+    ]
+    + " 0 0\n";
 
   packagesOf =
     fs:

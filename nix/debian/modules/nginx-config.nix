@@ -32,7 +32,9 @@ let
           proxy_set_header Connection $connection_upgrade;
         '')
         (lib.optionalString (value.fastcgiParams != { }) (
-          lib.concatStrings (lib.mapAttrsToList (key: item: "fastcgi_param ${key} \"${item}\";\n") value.fastcgiParams)
+          lib.concatStrings (
+            lib.mapAttrsToList (key: item: "fastcgi_param ${key} \"${item}\";\n") value.fastcgiParams
+          )
         ))
         (directive "index" value.index)
         (directive "try_files" value.tryFiles)
@@ -43,12 +45,19 @@ let
         (lib.optionalString (value.proxyPass != null && value.recommendedProxySettings) proxyHeaders)
       ]
     );
-  ordered = locations: lib.sort (a: b: a.value.priority < b.value.priority) (lib.mapAttrsToList lib.nameValuePair locations);
+  ordered =
+    locations:
+    lib.sort (a: b: a.value.priority < b.value.priority) (
+      lib.mapAttrsToList lib.nameValuePair locations
+    );
 
   listenLine =
     host: entry:
+    let
+      port = toString (if entry.port == null then 80 else entry.port);
+    in
     "listen ${entry.addr}${
-      lib.optionalString (!lib.hasPrefix "unix:" entry.addr) ":${toString (if entry.port == null then 80 else entry.port)}"
+      lib.optionalString (!lib.hasPrefix "unix:" entry.addr) ":${port}"
     }${lib.optionalString host.default " default_server"}${lib.optionalString entry.ssl " ssl"}${
       lib.concatMapStrings (parameter: " ${parameter}") entry.extraParameters
     };\n";
@@ -98,7 +107,11 @@ let
           "server ${address}${
             lib.concatStrings (
               lib.mapAttrsToList (
-                key: value: if builtins.isBool value then lib.optionalString value " ${key}" else " ${key}=${toString value}"
+                key: value:
+                if builtins.isBool value then
+                  lib.optionalString value " ${key}"
+                else
+                  " ${key}=${toString value}"
               ) parameters
             )
           };\n"

@@ -140,7 +140,8 @@ in
         text =
           lib.concatMapStrings (port: "Port ${toString port}\n") cfg.ports
           + lib.concatMapStrings (
-            address: "ListenAddress ${address.addr}${lib.optionalString (address.port != null) ":${toString address.port}"}\n"
+            { addr, port }:
+            "ListenAddress ${addr}${lib.optionalString (port != null) ":${toString port}"}\n"
           ) cfg.listenAddresses
           + "AuthorizedKeysFile ${
             lib.concatStringsSep " " (

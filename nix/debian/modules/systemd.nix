@@ -167,7 +167,9 @@ let
     );
 
   units =
-    lib.mapAttrs' (name: unit: lib.nameValuePair "${name}.service" (unit // { text = serviceText name unit; })) cfg.services
+    lib.mapAttrs' (
+      name: unit: lib.nameValuePair "${name}.service" (unit // { text = serviceText name unit; })
+    ) cfg.services
     // others "timer" cfg.timers
     // others "socket" cfg.sockets
     // others "path" cfg.paths
@@ -202,8 +204,12 @@ let
         // {
           text = render.plain kind unit (
             unit."${kind}Config"
-            // lib.optionalAttrs (kind == "socket" && unit.listenStreams != [ ]) { ListenStream = unit.listenStreams; }
-            // lib.optionalAttrs (kind == "socket" && unit.listenDatagrams != [ ]) { ListenDatagram = unit.listenDatagrams; }
+            // lib.optionalAttrs (kind == "socket" && unit.listenStreams != [ ]) {
+              ListenStream = unit.listenStreams;
+            }
+            // lib.optionalAttrs (kind == "socket" && unit.listenDatagrams != [ ]) {
+              ListenDatagram = unit.listenDatagrams;
+            }
           );
         }
       )

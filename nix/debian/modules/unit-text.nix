@@ -55,7 +55,10 @@ let
     unit:
     lib.concatStrings (
       lib.mapAttrsToList (
-        name: value: lib.optionalString (value != null) (line "Environment" (builtins.toJSON "${name}=${plain value}"))
+        name: value:
+        lib.optionalString (value != null) (
+          line "Environment" (builtins.toJSON "${name}=${plain value}")
+        )
       ) unit.environment
     );
 
@@ -77,7 +80,8 @@ in
       script,
     }:
     let
-      startLine = "${script "start" unit.script}${lib.optionalString (unit.scriptArgs != "") " ${unit.scriptArgs}"}";
+      arguments = lib.optionalString (unit.scriptArgs != "") " ${unit.scriptArgs}";
+      startLine = "${script "start" unit.script}${arguments}";
       commands =
         lib.optionalAttrs (unit.script != "") { ExecStart = startLine; }
         // command unit "ExecStartPre" unit.preStart (script "pre-start" unit.preStart)

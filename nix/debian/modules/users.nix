@@ -154,7 +154,9 @@ let
     keys = keysOf user;
   };
 
-  mentioned = lib.unique (lib.concatMap (user: user.extraGroups ++ lib.optional (user.group != "") user.group) users);
+  mentioned = lib.unique (
+    lib.concatMap (user: user.extraGroups ++ lib.optional (user.group != "") user.group) users
+  );
   undeclared = lib.filter (name: !(cfg.groups ? ${name})) mentioned;
 
   refusals = lib.concatMap (

@@ -46,9 +46,12 @@ let
     name: verb: _:
     throw "nxc: ${name}.${verb}: Debian packages are used as they are; only --base nixos can change how one is built";
 
-  # Names of store paths allow fewer characters than file names do.
+  # Names of store paths allow fewer characters than file names do, and mention nothing.
   storeName =
-    name:
+    mentioning:
+    let
+      name = builtins.unsafeDiscardStringContext mentioning;
+    in
     lib.concatMapStrings (part: if builtins.isList part then "-" else part) (
       builtins.split "[^A-Za-z0-9+._?=-]+" (if lib.hasPrefix "." name then "_${name}" else name)
     );

@@ -27,7 +27,9 @@ let
       some = lib.filterAttrs (_: value: value != null) table;
       plain = lib.filterAttrs (_: value: !isTable value) some;
       tables = lib.filterAttrs (_: isTable) some;
-      header = lib.optionalString (path != [ ] && (plain != { } || tables == { })) "[${lib.concatMapStringsSep "." tomlKey path}]\n";
+      header = lib.optionalString (
+        path != [ ] && (plain != { } || tables == { })
+      ) "[${lib.concatMapStringsSep "." tomlKey path}]\n";
     in
     header
     + lib.concatStrings (lib.mapAttrsToList (key: value: "${tomlKey key} = ${atom value}\n") plain)
@@ -43,7 +45,9 @@ in
   };
   ini = options: {
     type = lib.types.attrsOf anything;
-    generate = name: value: writeText name (lib.generators.toINI (removeAttrs options [ "atomsCoercedToLists" ]) value);
+    generate =
+      name: value:
+      writeText name (lib.generators.toINI (removeAttrs options [ "atomsCoercedToLists" ]) value);
   };
   keyValue = options: {
     type = anything;

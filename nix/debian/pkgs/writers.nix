@@ -212,7 +212,10 @@ in
     name: entries:
     let
       list =
-        if builtins.isAttrs entries then lib.mapAttrsToList (name: path: { inherit name path; }) entries else entries;
+        if builtins.isAttrs entries then
+          lib.mapAttrsToList (name: path: { inherit name path; }) entries
+        else
+          entries;
       link =
         { name, path }:
         ''
