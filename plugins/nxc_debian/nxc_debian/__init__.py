@@ -1,0 +1,1 @@
+"""The Debian base: systems built with mmdebstrap."""

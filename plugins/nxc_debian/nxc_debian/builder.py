@@ -1,0 +1,184 @@
+"""One build: lock, layers, image."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from attrs import frozen
+
+from nxc_core.errors import BuildError
+from nxc_core.model import LAYERS, RAMDISK, ROOTFS_TAR, Artifact, Guest, Kind, Layer, RoleBoot
+from nxc_core.operation import Operation
+from nxc_core.paths import nix_dir
+from nxc_debian import aterm, debs, images, layers, resolution, specs
+from nxc_debian.apt import Apt
+from nxc_debian.evaluation import store_dir
+from nxc_debian.layers import LayerStore
+from nxc_debian.lock import Lock
+from nxc_debian.options import DebianOptions
+from nxc_debian.specs import Spec
+
+
+@frozen(kw_only=True)
+class Builder:
+    """What a build goes by. ``systems`` maps each role to what Nix says of it."""
+
+    cache: Path
+    apt: Apt
+    options: DebianOptions
+    resolver: resolution.Resolver
+    composition: str
+    systems: Mapping[str, Mapping[str, Any]]
+    kind: Kind
+    guest: Guest
+
+    @property
+    def manifest(self) -> Path:
+        """The list of the guest's files."""
+        return nix_dir() / "guest" / "manifest.json"
+
+    @property
+    def has_kernel(self) -> bool:
+        """Whether this kind and guest boot a kernel of their own."""
+        if self.kind == ROOTFS_TAR:
+            return self.guest.root == "ext4"
+        return self.kind == RAMDISK or self.guest.kernel
+
+    def build(self, op: Operation) -> Artifact:
+        """Make the artifact, reusing every layer that is there."""
+        derivations = {role: self._derivations(system) for role, system in self.systems.items()}
+        asked = {role: self._packages(system, derivations[role]) for role, system in self.systems.items()}
+        lock = self._lock(asked, "cloud", op)
+        store = LayerStore(cache=self.cache, apt=self.apt, options=self.options, epoch=lock.epoch)
+        base = specs.base_spec(
+            lock.members(lock.sets["base"]), suite=lock.suite, architecture=lock.architecture, epoch=lock.epoch
+        )
+        kernel = self._kernel(lock, base) if self.has_kernel else None
+        roles = {role: self._role(lock, base, role, derivations[role]) for role in self.systems}
+        wanted = [base, *([kernel] if kernel else []), self._guest(lock, base), *roles.values()]
+        squash = self.kind != ROOTFS_TAR
+        layers.make(store, wanted, squash, op)
+        if kernel is not None and (missing := self._missing_modules(store, kernel)):
+            kernel = self._generic_kernel(store, asked, base, missing, squash, op)
+            wanted[1] = kernel
+        return self._artifact(store, wanted[: -len(roles)], roles, kernel, op)
+
+    def _derivations(self, system: Mapping[str, Any]) -> list[aterm.Derivation]:
+        return aterm.closure(system["derivations"], aterm.read_from(store_dir(self.cache)))
+
+    def _packages(self, system: Mapping[str, Any], derivations: Sequence[aterm.Derivation]) -> list[str]:
+        """Name the Debian packages of a role: its own, and those of packages mentioned inside derivations."""
+        found = set(system["packages"])
+        for derivation in derivations:
+            if derivation.kind == "package":
+                found |= set(derivation.env["debian"].split())
+        return sorted(found)
+
+    def _lock(self, asked: Mapping[str, Sequence[str]], kernel: str, op: Operation) -> Lock:
+        sets = ["base"]
+        sets += [f"kernel-{kernel}"] if self.has_kernel else []
+        sets += ["initrd"] if self.kind == RAMDISK else []
+        sets += ["firmware"] if self.guest.firmware else []
+        return resolution.update(self.resolver, self.composition, asked, sets, op)
+
+    def _kernel(self, lock: Lock, base: Spec, name: str = "cloud") -> Spec:
+        return specs.kernel_spec(base, lock.members(lock.sets[f"kernel-{name}"]), self.cache)
+
+    def _guest(self, lock: Lock, base: Spec) -> Spec:
+        firmware = lock.members(lock.sets["firmware"]) if self.guest.firmware else ()
+        return specs.guest_spec(base, self.guest, self.manifest, firmware, specs.used_units(self.systems), self.cache)
+
+    def _role(self, lock: Lock, base: Spec, role: str, derivations: Sequence[aterm.Derivation]) -> Spec:
+        packages = lock.members(lock.compositions[self.composition][role])
+        return specs.role_spec(base, role, self.systems[role], packages, derivations, self.cache)
+
+    def _missing_modules(self, store: LayerStore, kernel: Spec) -> list[str]:
+        wanted = {name.replace("-", "_") for name in self.guest.kernel_modules}
+        for system in self.systems.values():
+            wanted |= {name.replace("-", "_") for name in system["kernelModules"]}
+        told = store.told(kernel) or {}
+        return sorted(wanted - set(told.get("modules", ())))
+
+    def _generic_kernel(
+        self,
+        store: LayerStore,
+        asked: Mapping[str, Sequence[str]],
+        base: Spec,
+        missing: Sequence[str],
+        squash: bool,
+        op: Operation,
+    ) -> Spec:
+        op.step(f"taking the generic kernel: the cloud kernel has no {', '.join(missing)}", topic="build")
+        lock = self._lock(asked, "generic", op)
+        kernel = self._kernel(lock, base, "generic")
+        layers.make(store, [base, kernel], squash, op)
+        absent = self._missing_modules(store, kernel)
+        if absent:
+            roles = [
+                role
+                for role, system in self.systems.items()
+                if {name.replace("-", "_") for name in system["kernelModules"]} & set(absent)
+            ]
+            owner = f"role {roles[0]} asks for" if roles else "the flavour asks for"
+            raise BuildError(
+                f"{owner} the kernel module {absent[0]}, which Debian's kernel does not have",
+                hint="boot.kernelModules takes names as modinfo knows them",
+            )
+        return kernel
+
+    def _artifact(
+        self, store: LayerStore, common: Sequence[Spec], roles: Mapping[str, Spec], kernel: Spec | None, op: Operation
+    ) -> Artifact:
+        every = list({spec.name: store.layer(spec) for spec in [*common, *roles.values()]}.values())
+        stacks = {role: [*(spec.name for spec in common), spec.name] for role, spec in sorted(roles.items())}
+        if self.kind == ROOTFS_TAR:
+            return self._tars(every, stacks, op)
+        boots = {role: RoleBoot(layers=tuple(names), cmdline=self._cmdline(role)) for role, names in stacks.items()}
+        found = {layer.name: layer for layer in every}
+        if self.kind == LAYERS:
+            return Artifact(kind=LAYERS, roles=boots, layers=found)
+        assert kernel is not None
+        image, initrd = store.path(kernel, "vmlinuz"), self._ramdisk(store, every, stacks, kernel, op)
+        boots = {
+            role: RoleBoot(layers=boot.layers, cmdline=boot.cmdline, kernel=image, initrd=initrd)
+            for role, boot in boots.items()
+        }
+        return Artifact(kind=RAMDISK, files={"kernel": image, "initrd": initrd}, roles=boots, layers=found)
+
+    def _cmdline(self, role: str) -> str:
+        return " ".join([f"nxc.role={role}", *self.systems[role]["kernelParams"]])
+
+    def _tars(self, every: Sequence[Layer], stacks: Mapping[str, Sequence[str]], op: Operation) -> Artifact:
+        found = {layer.name: layer for layer in every}
+        made = {
+            f"{role}.tar": images.merged_tar(self.cache, [found[name] for name in names], op)
+            for role, names in stacks.items()
+        }
+        boots = {role: RoleBoot(layers=tuple(names), cmdline=self._cmdline(role)) for role, names in stacks.items()}
+        return Artifact(kind=ROOTFS_TAR, files=made, roles=boots, layers=found)
+
+    def _ramdisk(
+        self,
+        store: LayerStore,
+        every: Sequence[Layer],
+        stacks: Mapping[str, Sequence[str]],
+        kernel: Spec,
+        op: Operation,
+    ) -> Path:
+        lock = resolution.load(self.resolver.path)
+        assert lock is not None
+        (busybox,) = lock.members(lock.sets["initrd"])
+        debs.fetch(self.cache, self.apt, [busybox], op)
+        told = store.told(kernel) or {}
+        guest = self.manifest.parent
+        small = images.small_initrd(
+            guest,
+            specs.read_manifest(self.manifest)["initrd"],
+            store.layer(kernel),
+            str(told["release"]),
+            debs.deb_path(self.cache, busybox),
+            op,
+        )
+        return images.ramdisk(self.cache, small, every, stacks, op)

@@ -1,0 +1,128 @@
+"""Making a layer over the base: kernel, guest or role."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from nxc_core.errors import BuildError, CommandError
+from nxc_core.process import run
+from nxc_debian import tars
+from nxc_debian.inside import accounts, placing, realise, scrub
+from nxc_debian.inside.root import RUN, bind, chroot, overlay, within
+
+SKIPPED = ("run", "tmp", "dev", "proc", "sys")
+_POLICY = "#!/bin/sh\nexit 101\n"
+
+
+def make_layer(
+    task: dict[str, Any], job: dict[str, Any], folder: Path, epoch: int, told: dict[str, Any]
+) -> list[tars.Entry]:
+    """Change a copy of the base as the task says and list what has changed."""
+    place = folder / task["layer"]
+    base = folder / "base"
+    act = {"kernel": _kernel, "guest": _guest, "role": _role}[task["make"]]
+    with overlay(place, base) as root:
+        act(task, job, root, epoch)
+        if task["make"] == "kernel":
+            told |= {"release": task["release"], "modules": _module_names(root, task["release"])}
+    return tars.difference(place / "upper", base, epoch, skip=SKIPPED)
+
+
+def _kernel(task: dict[str, Any], job: dict[str, Any], root: Path, epoch: int) -> None:
+    """Unpack the kernel; its image goes beside the layer, the modules into it."""
+    for deb in task["debs"]:
+        unpack(Path(deb), root)
+    release = task["release"]
+    shutil.copyfile(root / f"boot/vmlinuz-{release}", Path(task["out"]) / f"{task['layer']}.vmlinuz")
+    for path in (root / "boot").iterdir():
+        path.unlink()
+    for doc in (root / "usr/share/doc").glob("linux-image-*"):
+        shutil.rmtree(doc)
+    chroot(root, ("depmod", "-a", release), epoch)
+
+
+def _module_names(root: Path, release: str) -> list[str]:
+    """List the modules that the kernel has, built in or not."""
+    folder = root / "usr/lib/modules" / release
+    lines = [line.partition(":")[0] for name in ("modules.dep", "modules.builtin") for line in _lines(folder / name)]
+    return sorted({Path(line).name.partition(".ko")[0].replace("-", "_") for line in lines})
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_text().splitlines() if path.exists() else []
+
+
+def unpack(deb: Path, root: Path) -> None:
+    """Unpack a package's files without installing it; /lib stays a link to /usr/lib."""
+    pipe = root / RUN / "data.tar"
+    pipe.parent.mkdir(parents=True, exist_ok=True)
+    run(("dpkg-deb", "--fsys-tarfile", str(deb)), output=pipe, timeout=600)
+    run(("tar", "-x", "-p", "--numeric-owner", "--keep-directory-symlink", "-C", str(root), "-f", str(pipe)), timeout=600)
+    pipe.unlink()
+
+
+def _guest(task: dict[str, Any], job: dict[str, Any], root: Path, epoch: int) -> None:
+    """Put nxc's own files into the system."""
+    for deb in task["debs"]:
+        unpack(Path(deb), root)
+
+    def place() -> None:
+        for path, spec in sorted(task["files"].items()):
+            placing.place_text(path, spec["text"], spec["mode"])
+        for name, mode in sorted(task["folders"].items()):
+            Path("/", name).mkdir(parents=True, exist_ok=True)
+            Path("/", name).chmod(int(mode, 8))
+        placing.place_units({"wants": task["wants"], "mask": task["mask"]})
+
+    within(root, place)
+
+
+def _systemctl_enable(root: Path, units: list[str], epoch: int) -> None:
+    try:
+        chroot(root, ("systemctl", "enable", "--quiet", "--", *units), epoch)
+    except CommandError as error:
+        said = error.stderr.strip().splitlines()
+        raise BuildError(f"units could not be enabled: {said[-1] if said else error.message}") from error
+
+
+def _role(task: dict[str, Any], job: dict[str, Any], root: Path, epoch: int) -> None:
+    system = task["system"]
+    before = scrub.enabled_links(root)
+    bind(Path(job["store"]), root, "store")
+    if task["install"]:
+        bind(Path(job["debs"]), root, "debs")
+        _install(task["install"], root, epoch)
+    realise.realise(task["derivations"], system.get("sources", []), root, epoch)
+    within(root, lambda: scrub.scrub(Path("/")))
+    scrub.disable(root, scrub.enabled_links(root) - before)
+
+    def populate() -> None:
+        accounts.add(system.get("groups", []), system.get("users", []), epoch)
+        placing.place_files(system.get("files", {}))
+        placing.link_path(system.get("path", []))
+        placing.place_units(system.get("units", {}))
+        accounts.make_homes(system.get("users", []))
+
+    within(root, populate)
+    enabled = system.get("units", {}).get("enable", [])
+    if enabled:
+        _systemctl_enable(root, enabled, epoch)
+
+
+def _install(debs: list[str], root: Path, epoch: int) -> None:
+    """Install packages: apt orders them, nothing is started, nothing is fetched."""
+    policy = root / "usr/sbin/policy-rc.d"
+    policy.write_text(_POLICY)
+    policy.chmod(0o755)
+    argv = ("apt-get", "install", "-y", "-q", "--no-install-recommends", "--allow-downgrades")
+    argv += ("-o", "Dir::Etc::sourcelist=/dev/null", "-o", "Dir::Etc::sourceparts=/dev/null", "-o", "Dir::Log=/tmp")
+    argv += ("-o", "Dpkg::Options::=--force-unsafe-io", "-o", "Dpkg::Options::=--force-confdef", "-o", "Dpkg::Use-Pty=0")
+    argv += ("-o", "APT::Sandbox::User=root", "-o", "Dir::Cache=/tmp", "-o", "Acquire::AllowUnsizedPackages=true")
+    try:
+        chroot(root, (*argv, *(f"/{RUN}/debs/{deb}" for deb in debs)), epoch)
+    except CommandError as error:
+        said = [line for line in (error.stderr + error.message).splitlines() if line.strip()]
+        raise BuildError("packages were not installed:\n" + "\n".join(f"  {line}" for line in said[-12:])) from error
+
