@@ -259,6 +259,65 @@ rec {
       };
     };
 
+  # One of several options, chosen by the only attribute of a set.
+  attrTag =
+    tags:
+    let
+      checkedTags = mapAttrs (
+        n: option:
+        lib.trivial.throwIfNot (lib.options.isOption option) "attrTag: the tag `${n}' must be an option" (
+          declaredAt (builtins.unsafeGetAttrPos n tags) // option
+        )
+      ) tags;
+      choices = lib.strings.concatMapStringsSep ", " lib.strings.escapeNixIdentifier (builtins.attrNames tags);
+      declaredAt = pos: {
+        declarations = if pos == null then [ ] else [ pos.file ];
+        declarationPositions = if pos == null then [ ] else [ pos ];
+      };
+      tagOf = v: head (builtins.attrNames v);
+    in
+    mkOptionType rec {
+      name = "attrTag";
+      description = "attribute-tagged union with choices: ${choices}";
+      descriptionClass = "noun";
+      check = v: isAttrs v && length (builtins.attrNames v) == 1 && checkedTags ? ${tagOf v};
+      merge =
+        loc: defs:
+        let
+          tag = tagOf (head defs).value;
+          tagLoc = loc ++ [ tag ];
+          inner = map (d: d // { value = d.value.${tag}; }) defs;
+        in
+        if all (d: tagOf d.value == tag) defs then
+          { ${tag} = (lib.modules.evalOptionValue tagLoc checkedTags.${tag} inner).value; }
+        else
+          throw "nxc: option `${showOption loc}' is defined with several tags, in ${showFiles (getFiles defs)}";
+      getSubOptions = prefix: mapAttrs (n: option: option // { loc = prefix ++ [ n ]; }) checkedTags;
+      nestedTypes = checkedTags;
+      functor = defaultFunctor name // {
+        type = payload: attrTag payload.tags;
+        payload.tags = checkedTags;
+        binOp =
+          a: b:
+          let
+            declare = file: options: { inherit file options; };
+            join =
+              n: option:
+              lib.modules.mergeOptionDecls [ n ] [
+                (declare "<attrTag>" a.tags.${n})
+                (declare "<attrTag>" option)
+              ]
+              // {
+                declarations = a.tags.${n}.declarations ++ option.declarations;
+                declarationPositions = a.tags.${n}.declarationPositions ++ option.declarationPositions;
+              };
+          in
+          {
+            tags = a.tags // b.tags // mapAttrs join (builtins.intersectAttrs a.tags b.tags);
+          };
+      };
+    };
+
   # Several functions become one that merges their results.
   functionTo =
     elemType:
@@ -305,39 +364,6 @@ rec {
         anything.merge (loc ++ [ "<function body>" ]) (map (d: d // { value = d.value argument; }) defs)
       else
         mergeEqualOption loc defs;
-  };
-
-  serializableValueWith =
-    {
-      typeName,
-      nullable ? true,
-    }:
-    let
-      inherit (lib.types)
-        bool
-        float
-        int
-        path
-        str
-        ;
-      base = oneOf [
-        bool
-        int
-        float
-        str
-        path
-        (attrsOf value)
-        (listOf value)
-      ];
-      value = (if nullable then nullOr base else base) // {
-        description = "${typeName} value";
-      };
-    in
-    value;
-  json = serializableValueWith { typeName = "JSON"; };
-  toml = serializableValueWith {
-    typeName = "TOML";
-    nullable = false;
   };
 }
 // import ./submodules.nix { inherit lib; }

@@ -27,6 +27,7 @@ let
     // removeAttrs parts.strings [
       "charToInt"
       "commonPrefixLength"
+      "commonSuffixLength"
       "floatToString"
       "replicate"
     ]

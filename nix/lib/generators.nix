@@ -238,7 +238,9 @@ rec {
     let
       text = if escape then escapeXML else lib.trivial.id;
       element = indent: tag: body: "${indent}<${tag}>${body}</${tag}>";
-      block = indent: tag: parts: concatStringsSep "\n" ([ "${indent}<${tag}>" ] ++ parts ++ [ "${indent}</${tag}>" ]);
+      block =
+        indent: tag: parts:
+        "${indent}<${tag}>\n${concatStringsSep "\n" parts}\n${indent}</${tag}>";
       pair = indent: n: x: [
         (element "\t${indent}" "key" (text n))
         (show "\t${indent}" x)

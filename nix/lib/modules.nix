@@ -34,13 +34,13 @@ let
   loader = import ./collect.nix { inherit lib problems; };
 
   # The options that every evaluation has.
-  internalModule = arguments: specialArgs: {
+  internalModule = prefix: arguments: specialArgs: {
     _file = "lib/modules.nix";
     key = "lib/modules.nix";
     options._module = {
       args = mkOption {
         type = types.lazyAttrsOf types.raw;
-        internal = true;
+        internal = prefix != [ ];
         description = "Arguments for module functions, beside those that are always there.";
       };
       check = mkOption {
@@ -100,7 +100,7 @@ rec {
             _prefix = prefix;
           }
           // specialArgs;
-        } (ownModules ++ [ (internalModule { inherit extendModules moduleType; } specialArgs) ]);
+        } (ownModules ++ [ (internalModule prefix { inherit extendModules moduleType; } specialArgs) ]);
 
       merged = mergeModules' unknownOption prefix (reverseList collected);
       inherit (merged) options;

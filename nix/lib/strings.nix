@@ -204,9 +204,13 @@ rec {
   upperChars = stringToCharacters "ABCDEFGHIJKLMNOPQRSTUVWXYZ";
   toLower = replaceStrings upperChars lowerChars;
   toUpper = replaceStrings lowerChars upperChars;
-  toSentenceCase = s: toUpper (substring 0 1 s) + toLower (substring 1 (-1) s);
+  toSentenceCase =
+    s:
+    assert assertMsg (isString s) "toSentenceCase: a ${builtins.typeOf s} is not a string";
+    toUpper (substring 0 1 s) + toLower (substring 1 (-1) s);
   toCamelCase =
     s:
+    assert assertMsg (isString s) "toCamelCase: a ${builtins.typeOf s} is not a string";
     let
       words = splitStringBy (
         _: c:
@@ -322,6 +326,13 @@ rec {
       rows = builtins.foldl' nextRow (genList (j: j) (width + 1)) (genList (i: i) (stringLength a));
     in
     elemAt rows width;
+  commonSuffixLength =
+    a: b:
+    let
+      from = s: n: substring (stringLength s - 1 - n) 1 s;
+      longest = min (stringLength a) (stringLength b);
+    in
+    lib.lists.findFirstIndex (n: from a n != from b n) longest (genList (n: n) longest);
   levenshteinAtMost =
     most: a: b:
     stringLength a - stringLength b <= most

@@ -246,7 +246,11 @@ rec {
           " in the Nix store"
         else
           " not in the Nix store";
-      under = x: lib.strings.hasPrefix "${builtins.storeDir}/" (toString x);
+      under =
+        x:
+        match "${builtins.storeDir}/[0-9a-z]{32}-[^/]+(/.*)?" (
+          builtins.unsafeDiscardStringContext (toString x)
+        ) != null;
       check =
         x:
         # A path value that must stay out of the store could be copied there by its use.
@@ -320,6 +324,33 @@ rec {
         binOp = a: b: { values = lib.lists.unique (a.values ++ b.values); };
       };
     };
+
+  # What a text format can say.
+  serializableValueWith =
+    {
+      typeName,
+      nullable ? true,
+    }:
+    let
+      base = lib.types.oneOf [
+        bool
+        int
+        float
+        str
+        path
+        (lib.types.attrsOf value)
+        (lib.types.listOf value)
+      ];
+      value = (if nullable then lib.types.nullOr base else base) // {
+        description = "${typeName} value";
+      };
+    in
+    value;
+  json = serializableValueWith { typeName = "JSON"; };
+  toml = serializableValueWith {
+    typeName = "TOML";
+    nullable = false;
+  };
 
   # Types as values.
   optionDeclaration = simple "optionDeclaration" "option declaration" (
