@@ -180,6 +180,25 @@ in
   optionDeclaration = takes types.optionDeclaration [ (lib.mkOption { }) 1 ];
   json = takes types.json [ null 1 "a" { a = [ 1.5 { b = null; } ]; } (x: x) ];
   toml = takes types.toml [ null 1 { a = [ 1 ]; } ];
+  attrTag = [
+    (of (types.attrTag {
+    file = lib.mkOption { type = types.path; };
+    n = lib.mkOption { type = types.listOf types.int; };
+  }) [
+      { n = [ 1 ]; }
+      { n = lib.mkBefore [ 2 ]; }
+    ])
+    (takes (types.attrTag {
+    file = lib.mkOption { type = types.path; };
+    n = lib.mkOption { type = types.listOf types.int; };
+  }) [ { file = "/a"; } { file = 1; } { other = 1; } { } { file = "/a"; n = [ ]; } ])
+  ];
+  attrTagBoth = of (types.attrTag {
+    file = lib.mkOption { type = types.path; };
+    n = lib.mkOption { type = types.listOf types.int; };
+  }) [ { n = [ ]; } { file = "/a"; } ];
+  attrTagWithoutOption = takes (types.attrTag { n = types.int; }) [ { n = 1; } ];
+  pathsNearTheStore = takes types.pathInStore [ "/nix/store" "/nix/store/" "/nix/store/.links" ];
   attrsOfIsLazyInValues = builtins.attrNames (of (types.attrsOf types.int) [ { a = throw "not looked at"; b = 1; } ]);
   lazyAttrsOfIsLazier = builtins.attrNames (of (types.lazyAttrsOf types.int) [ { a = throw "not looked at"; b = 1; } ]);
   listOfIsLazyInLength = builtins.length (of (types.listOf types.raw) [ [ 1 2 ] ]);
