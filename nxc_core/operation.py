@@ -154,7 +154,10 @@ class Operation:
         )
 
     def map(self, fn: Callable[[A], B], items: Iterable[A]) -> list[B]:
-        """Call ``fn`` for each item in at most eight threads; runs all, then raises one ExceptionGroup."""
+        """Call ``fn`` for each item in at most eight threads; runs all, then raises one ExceptionGroup.
+
+        Interrupted stands above other failures: it is raised alone.
+        """
         work = list(items)
         if len(work) == 1:
             return [fn(work[0])]
@@ -166,6 +169,9 @@ class Operation:
                     results.append(future.result())
                 except Exception as error:  # noqa: BLE001 - values inside a batch, raised together below
                     failures.append(error)
+        for failure in failures:
+            if isinstance(failure, Interrupted):
+                raise failure
         if failures:
             raise failures[0] if len(failures) == 1 else ExceptionGroup("several failed", failures)
         return results

@@ -38,7 +38,7 @@ from nxc_core.plugins import Broken, Plugins
 from nxc_core.running import Running
 from nxc_core.state import Journal, Workspace
 from nxc_core.teardown import release_all
-from nxc_core.verdict import check_needs, judge, negotiate, not_up
+from nxc_core.verdict import check_needs, judge, negotiate, not_up, several_failed
 
 Sink = Callable[[Event], None]
 DriverOptions = Mapping[str, Mapping[str, Json]]
@@ -303,6 +303,9 @@ class Session:
                 self._mark(deployment, Status.FAILED)
                 error.hint = error.hint or f"`nxc down {deployment.id}` removes what is left"
                 raise
+            except ExceptionGroup as group:
+                self._mark(deployment, Status.FAILED)
+                raise (several_failed(deployment, group) or group) from group
             deployment = self._mark(deployment, judge(deployment, op.journal.outcomes()))
         running = Running(self, deployment, op)
         if deployment.status is Status.FAILED:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from nxc_core.base import Base
-from nxc_core.errors import ConfigError, DeployError
+from nxc_core.errors import ConfigError, DeployError, NxcError
 from nxc_core.flavour import Flavour
 from nxc_core.model import Composition, Deployment, Kind, NodeState, Outcome, Status
 
@@ -67,4 +67,17 @@ def not_up(deployment: Deployment, outcomes: Mapping[str, Outcome]) -> DeployErr
     return DeployError(
         f"{missing} of {len(deployment.specs)} nodes did not come up:\n" + "\n".join(lines),
         hint=f"`nxc logs NODE` shows a console, `nxc down {deployment.id}` removes what is left",
+    )
+
+
+def several_failed(deployment: Deployment, group: ExceptionGroup[Exception]) -> DeployError | None:
+    """Make one error of several that a person can act on; None when a bug is among them."""
+    known, bugs = group.split(NxcError)
+    if known is None or bugs is not None:
+        return None
+    lines = dict.fromkeys(f"  {error}" for error in known.exceptions)
+    count = f"{len(known.exceptions)} of {len(deployment.specs)} nodes"
+    return DeployError(
+        f"{count} could not be started:\n" + "\n".join(lines),
+        hint=f"`nxc down {deployment.id}` removes what is left",
     )
