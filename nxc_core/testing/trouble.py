@@ -1,0 +1,178 @@
+"""What goes wrong: crashes around every claim, dead nodes, interruptions; and what must stay secret."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nxc_core.errors import DeployError, Interrupted, NxcError
+from nxc_core.flavour import Console, Flavour, Links, Power
+from nxc_core.model import Event, NodeState, Plan, Status
+from nxc_core.operation import Operation
+from nxc_core.session import Session
+from nxc_core.testing.hooks import FlavourHooks, proof
+from nxc_core.testing.secrecy import exposed_files, heard_commands, key_material, living_commands
+from nxc_core.testing.workbench import Crash, Plug, Watch, When, Workbench
+
+
+class TroubleContract(FlavourHooks):
+    """Tests of what goes wrong."""
+
+    __test__ = False
+
+    @pytest.mark.parametrize("when", ["before", "after"])
+    def test_a_crash_around_any_claim_leaks_nothing(
+        self, when: When, session: Workbench, composition: Path
+    ) -> None:
+        """Whenever the plug is pulled, another session's ``down`` leaves nothing."""
+        for at in itertools.count(1):
+            plug = Plug(at=at, when=when, records=self.crash_records)
+            id = self._start_and_crash(session.workspace.project, composition, plug)
+            try:
+                self.open(session.workspace.project).down(id)
+            except NxcError as error:
+                pytest.fail(f"after a crash {plug.where}, down failed: {error}")
+            self.nothing_left(session, f"after a crash {plug.where}")
+            if not plug.pulled:
+                return
+
+    def test_a_crashed_start_is_gone_on_with(self, session: Workbench, composition: Path) -> None:
+        """The next start takes up the deployment that a crash left, brings it up, and leaks nothing."""
+        project = session.workspace.project
+        for at in self._points(session, composition):
+            plug = Plug(at=at, when="after", records=self.crash_records)
+            id = self._start_and_crash(project, composition, plug)
+            running = self.start(self.open(project), composition, fresh=False)
+            assert running.id == id, f"after a crash {plug.where}, start made another deployment"
+            assert running.deployment.status is Status.RUNNING
+            for name in running:
+                instance, _ = proof(running, name)
+                assert instance == running.deployment.instances[name], (
+                    f"after a crash {plug.where} and another start, {name} answers {instance!r}"
+                )
+            self.open(project).down(id)
+            self.nothing_left(session, f"after a crash {plug.where}, another start, and down")
+
+    def _points(self, session: Workbench, composition: Path) -> list[int]:
+        """Choose at which claims to crash, evenly among all."""
+        plug = Plug(at=0, when="after", records=self.crash_records)
+        self.open(session.workspace.project).down(
+            self._start_and_crash(session.workspace.project, composition, plug)
+        )
+        step = max(1, plug.seen // self.resumes)
+        return list(range(1, plug.seen + 1, step))[: self.resumes]
+
+    def _start_and_crash(self, project: Path, composition: Path, plug: Plug) -> str:
+        """Start until the plug is pulled, without waiting for readiness; answers the deployment's id."""
+        session = self.open(project, watch=Watch(reach=False), tap=plug)
+        before = set(session.workspace.deployments())
+        with contextlib.suppress(Crash, DeployError):  # nobody waits for nodes: a whole start ends as failed
+            self.start(session, composition)
+        (id,) = set(session.workspace.deployments()) - before
+        return id
+
+    def test_a_dead_node_is_reported(self, session: Workbench, composition: Path) -> None:
+        """A node that dies while booting is named with a cause, before the deadline; the others come up."""
+        killed: list[tuple[str, float]] = []
+
+        def kill_one(flavour: Flavour[Any], plan: Plan, op: Operation) -> None:
+            name = plan.nodes[-1].name
+            self.kill(flavour, op.journal.nodes()[name], op)
+            killed.append((name, time.monotonic()))
+
+        def note_time(event: Event) -> None:
+            if event.topic == "outcome" and event.node is not None:
+                told_at[event.node] = time.monotonic()
+
+        told_at: dict[str, float] = {}
+        mortal = self.open(session.workspace.project, watch=Watch(after_boot=kill_one))
+        mortal.sinks.append(note_time)
+        with pytest.raises(DeployError) as told:
+            self.start(mortal, composition)
+        ((name, since),) = killed
+        outcomes = session.deployments()[-1].outcomes
+        assert outcomes[name].state is NodeState.FAILED, f"dead {name} is {outcomes[name].state}"
+        assert outcomes[name].cause, f"{name} failed without a cause"
+        assert name in told.value.message, f"the error does not name {name}: {told.value}"
+        late = told_at[name] - since
+        assert late < self.notice, f"the death of {name} was told after {late:.0f} s"
+        bad = [o.node for o in outcomes.values() if o.node != name and o.state is not NodeState.READY]
+        assert not bad, f"the death of {name} kept {', '.join(bad)} from becoming ready"
+
+    def test_an_interrupted_start_ends_soon(self, session: Workbench, composition: Path) -> None:
+        """A first Ctrl-C is enough; what was started is taken down afterwards."""
+        asked: list[float] = []
+
+        def interrupt(when: When, record: object) -> None:
+            if when == "after" and not asked:
+                asked.append(time.monotonic())
+                hasty.interrupt()
+
+        hasty = self.open(session.workspace.project, tap=interrupt)
+        with pytest.raises(Interrupted):
+            self.start(hasty, composition)
+        took = time.monotonic() - asked[0]
+        assert took < self.stops_within, (
+            f"an interrupted start went on for {took:.1f} s: look at op.cancelled"
+        )
+        session.down(session.deployments()[-1].id)
+        self.nothing_left(session, "after an interrupted start and down")
+
+    def test_secrets_stay_secret(self, session: Workbench, composition: Path) -> None:
+        """Private keys are on no command line, and in no file that others can read."""
+        with heard_commands() as heard, self.up(session, composition) as running:
+            secrets = key_material(running.op.dir)
+            assert secrets, "the deployment has no keys"
+            shown = [line for line in (*heard, *living_commands()) if any(s in line for s in secrets)]
+            if shown:
+                pytest.fail(f"key material is on a command line: {shown[0][:60]}...")
+            exposed = exposed_files(self.exposed_folders(running), secrets)
+            if exposed:
+                pytest.fail(f"others can read key material in {', '.join(exposed)}")
+
+    # What a flavour may offer
+
+    def test_power(self, session: Workbench, composition: Path) -> None:
+        """A node that is cut off is seen to be gone, and boots again as the same instance."""
+        flavour = self._offers(session, Power)
+        with self.up(session, composition) as running:
+            name = next(iter(running))
+            former = running.outcome(name).boot_id
+            flavour.crash(running.node(name), running.op)
+            seen = flavour.observe(running.node(name), running.op)
+            assert not seen.alive and seen.detail, f"{name} was crashed, but observe() says {seen}"
+            flavour.restart(running.node(name), running.plan(), running.op)
+            running.reach(name, former)
+            outcome = running.outcome(name)
+            assert outcome.state is NodeState.READY, f"{name} did not come back: {outcome.cause}"
+            assert not former or outcome.boot_id != former, f"{name} shows the boot id of before its crash"
+        self.nothing_left(session, "after crash, restart and down")
+
+    def test_console(self, session: Workbench, composition: Path) -> None:
+        """Each node's console is kept in a file of its own."""
+        flavour = self._offers(session, Console)
+        with self.up(session, composition) as running:
+            files = {name: flavour.console(name, running.op) for name in running}
+            assert len(set(files.values())) == len(files), f"nodes share a console: {files}"
+            empty = [name for name, path in files.items() if not path.exists() or not path.stat().st_size]
+            assert not empty, f"the consoles of {', '.join(empty)} are empty"
+
+    def test_links(self, session: Workbench, composition: Path) -> None:
+        """A node that is cut off its networks is still reached by nxc itself, and joins again."""
+        flavour = self._offers(session, Links)
+        with self.up(session, composition) as running:
+            name = next(iter(running))
+            for act in (flavour.block, flavour.block, flavour.unblock, flavour.unblock):
+                act(running.node(name), running.op)
+                assert proof(running, name)[0] == running.deployment.instances[name]
+
+    def _offers(self, session: Session, protocol: Any) -> Any:
+        flavour = self.driver(session)
+        if not isinstance(flavour, protocol):
+            pytest.skip(f"{flavour.name} does not offer {protocol.__name__}")
+        return flavour
