@@ -5,7 +5,7 @@ def call($words): $words | map(. // "" | tostring | @sh) | join(" ");
 if .schema != "nxc.node/1" then
   call(["fail", "node.json has the schema \(.schema), nxc-node knows nxc.node/1"])
 else
-  "instance=\(.instance | @sh)",
+  "instance=\(.instance | @sh) name=\(.node | @sh)",
   call(["put", "/run/nxc/instance", .instance]),
   call(["put", "/run/nxc/role", .role]),
   call(["put", "/run/nxc/parameters.json", (.parameters // {} | tojson)]),

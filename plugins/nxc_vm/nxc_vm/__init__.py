@@ -1,0 +1,1 @@
+"""Virtual machines on QEMU, wholly in memory, as an ordinary user."""
