@@ -10,7 +10,7 @@ from nxc_core.errors import BuildError, CommandError
 from nxc_core.process import run
 from nxc_debian import tars
 from nxc_debian.inside import accounts, placing, realise, scrub
-from nxc_debian.inside.root import RUN, bind, chroot, overlay, within
+from nxc_debian.inside.root import RUN, chroot, overlay, within
 
 SKIPPED = ("run", "tmp", "dev", "proc", "sys")
 _POLICY = "#!/bin/sh\nexit 101\n"
@@ -90,12 +90,11 @@ def _systemctl_enable(root: Path, units: list[str], epoch: int) -> None:
 def _role(task: dict[str, Any], job: dict[str, Any], root: Path, epoch: int) -> None:
     system = task["system"]
     before = scrub.enabled_links(root)
-    bind(Path(job["store"]), root, "store")
     if task["install"]:
-        bind(Path(job["debs"]), root, "debs")
-        _install(task["install"], root, epoch)
-    realise.realise(task["derivations"], system.get("sources", []), root, epoch)
-    within(root, lambda: scrub.scrub(Path("/")))
+        _install(Path(job["debs"]), task["install"], root, epoch)
+    realise.copy_sources(Path(job["store"]), system.get("sources", []), root, epoch)
+    realise.realise(task["derivations"], root, epoch)
+    within(root, lambda: scrub.scrub(Path("/"), mounted=True))
     scrub.disable(root, scrub.enabled_links(root) - before)
 
     def populate() -> None:
@@ -111,8 +110,13 @@ def _role(task: dict[str, Any], job: dict[str, Any], root: Path, epoch: int) -> 
         _systemctl_enable(root, enabled, epoch)
 
 
-def _install(debs: list[str], root: Path, epoch: int) -> None:
+def _install(cache: Path, debs: list[str], root: Path, epoch: int) -> None:
     """Install packages: apt orders them, nothing is started, nothing is fetched."""
+    # copied, not mounted: what a package's script removes is then never the cache's
+    place = root / RUN / "debs"
+    place.mkdir(parents=True)
+    for deb in debs:
+        shutil.copyfile(cache / deb, place / Path(deb).name)
     policy = root / "usr/sbin/policy-rc.d"
     policy.write_text(_POLICY)
     policy.chmod(0o755)
@@ -121,8 +125,9 @@ def _install(debs: list[str], root: Path, epoch: int) -> None:
     argv += ("-o", "Dpkg::Options::=--force-unsafe-io", "-o", "Dpkg::Options::=--force-confdef", "-o", "Dpkg::Use-Pty=0")
     argv += ("-o", "APT::Sandbox::User=root", "-o", "Dir::Cache=/tmp", "-o", "Acquire::AllowUnsizedPackages=true")
     try:
-        chroot(root, (*argv, *(f"/{RUN}/debs/{deb}" for deb in debs)), epoch)
+        chroot(root, (*argv, *(f"/{RUN}/debs/{Path(deb).name}" for deb in debs)), epoch)
     except CommandError as error:
-        said = [line for line in (error.stderr + error.message).splitlines() if line.strip()]
+        said = [line for line in error.stderr.splitlines() if line.strip()] or error.message.splitlines()
         raise BuildError("packages were not installed:\n" + "\n".join(f"  {line}" for line in said[-12:])) from error
+    shutil.rmtree(place)
 

@@ -17,11 +17,34 @@ SHARED = ("lib", "share", "etc", "include")
 _UNSET = ("builder", "system", "out", "nxcKind", "buildCommand", "buildInputs", "name", "args")
 
 
-def realise(derivations: Sequence[Mapping[str, Any]], sources: Sequence[str], root: Path, epoch: int) -> None:
+def copy_sources(store: Path, sources: Sequence[str], root: Path, epoch: int) -> None:
+    """Copy plain store paths from the user's own store."""
+    inside = root / "nix" / "store"
+    if inside.is_symlink() or inside.parent.is_symlink():
+        raise BuildError("a package of the role brings a link in place of /nix")
+    for source in sources:
+        _copy_source(store / Path(source).name, inside / Path(source).name, epoch)
+
+
+def _copy_source(source: Path, target: Path, epoch: int) -> None:
+    if not os.path.lexists(source):
+        raise BuildError(f"{source} is not there", hint="build again: it is copied when the composition is read")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if source.is_dir() and not source.is_symlink():
+        shutil.copytree(source, target, symlinks=True)
+    else:
+        shutil.copyfile(source, target, follow_symlinks=False)
+        if not target.is_symlink() and source.stat().st_mode & 0o100:
+            target.chmod(0o555)
+    settle(target, epoch)
+    _settle_store(target.parent, epoch)
+
+
+def realise(derivations: Sequence[Mapping[str, Any]], root: Path, epoch: int) -> None:
     """Make every store path of a role, in the order given; each is root's, read-only, and of one time."""
-    if not derivations and not sources:
+    if not derivations:
         return
-    within(root, lambda: _copy_sources(sources, epoch))
+    within(root, lambda: STORE.mkdir(parents=True, exist_ok=True))
     for found in derivations:
         if found["kind"] == "command":
             _run_command(found, found["env"].get("buildCommand", ""), root, epoch)
@@ -32,24 +55,7 @@ def realise(derivations: Sequence[Mapping[str, Any]], sources: Sequence[str], ro
         else:
             within(root, lambda found=found: _make_simple(found))  # type: ignore[misc]
         within(root, lambda found=found: settle(Path(found["out"]), epoch))  # type: ignore[misc]
-    within(root, lambda: _settle_store(epoch))
-
-
-def _copy_sources(sources: Sequence[str], epoch: int) -> None:
-    STORE.mkdir(parents=True, exist_ok=True)
-    for source in sources:
-        name = Path(source).name
-        inside = Path("/") / RUN / "store" / name
-        target = STORE / name
-        if not os.path.lexists(inside):
-            raise BuildError(f"{source} is not in the store", hint="build again: it is copied when the file is read")
-        if inside.is_dir() and not inside.is_symlink():
-            shutil.copytree(inside, target, symlinks=True)
-        else:
-            shutil.copyfile(inside, target, follow_symlinks=False)
-            if not target.is_symlink() and inside.stat().st_mode & 0o100:
-                target.chmod(0o555)
-        settle(target, epoch)
+    within(root, lambda: _settle_store(STORE, epoch))
 
 
 def settle(path: Path, epoch: int) -> None:
@@ -64,8 +70,8 @@ def settle(path: Path, epoch: int) -> None:
     os.utime(path, (epoch, epoch), follow_symlinks=False)
 
 
-def _settle_store(epoch: int) -> None:
-    for folder in (STORE, STORE.parent):
+def _settle_store(store: Path, epoch: int) -> None:
+    for folder in (store, store.parent):
         folder.chmod(0o755)
         os.utime(folder, (epoch, epoch))
 

@@ -15,7 +15,7 @@ from nxc_core.process import Completed, run
 TIMEOUT = 3600.0
 DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
 RUN = "run/nxc-build"
-"""Where a root under construction sees packages and store paths; /run is in no layer."""
+"""Where a root under construction finds what is installed; /run is in no layer."""
 
 
 def environment(epoch: int) -> dict[str, str]:
@@ -85,14 +85,6 @@ def prepare(root: Path) -> None:
         (root / "dev" / name).symlink_to(f"/proc/self/{target}")
     (root / "run" / "lock").mkdir(mode=0o1777)
     mount("-t", "proc", "proc", str(root / "proc"))
-
-
-def bind(source: Path, root: Path, name: str) -> None:
-    """Show a folder of the outside at ``RUN/name`` in the root, read-only."""
-    target = root / RUN / name
-    target.mkdir(parents=True)
-    mount("--bind", str(source), str(target))
-    run(("mount", "-o", "remount,bind,ro", str(target)), timeout=60, check=False)
 
 
 def within(root: Path, act: Callable[[], None]) -> None:

@@ -20,6 +20,7 @@ EMPTIED = (
     "var/tmp",
 )
 """Folders that stay, with their subfolders, but lose their files."""
+MOUNTED = ("tmp", "run")
 REMOVED = (
     "etc/ssh/ssh_host_*",
     "etc/*-",
@@ -41,10 +42,11 @@ REMOVED = (
 )
 
 
-def scrub(root: Path) -> None:
+def scrub(root: Path, *, mounted: bool = False) -> None:
     """Remove from a tree what differs between two builds or must be unique to a machine."""
     for name in EMPTIED:
-        empty(root / name)
+        if not (mounted and name in MOUNTED):
+            empty(root / name)
     for pattern in REMOVED:
         for path in root.glob(pattern):
             remove(path)
@@ -80,11 +82,16 @@ def enabled_links(root: Path) -> set[str]:
             if path.is_symlink() and str(path.readlink()) != "/dev/null":
                 found.add(str(path.relative_to(root)))
     for path in root.glob("etc/rc[0-6S].d/S*"):
-        found.add(str(path.relative_to(root)))
+        if not (root / "usr/lib/systemd/system" / f"{path.name[3:]}.service").exists():
+            found.add(str(path.relative_to(root)))  # with a unit of that name the script is never looked at
     return found
 
 
 def disable(root: Path, links: Iterable[str]) -> None:
-    """Remove such links."""
+    """Remove such links; an init script's becomes one that stops it, as update-rc.d does."""
     for name in links:
-        (root / name).unlink(missing_ok=True)
+        path = root / name
+        if name.startswith("etc/rc"):
+            path.rename(path.with_name("K" + path.name[1:]))
+        else:
+            path.unlink(missing_ok=True)
