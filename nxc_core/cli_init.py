@@ -1,0 +1,75 @@
+"""``nxc init``: a composition to start from."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nxc_core.cli_complete import complete_templates
+from nxc_core.cli_context import Invocation
+from nxc_core.config import PROJECT_FILE
+from nxc_core.errors import ConfigError, StateError
+
+_HERE = Path(__file__).parent
+_PROJECT = """\
+# Settings of this project. `nxc config` shows all of them and where each comes from.
+composition = "composition.nix"
+# flavour = "vm-ramdisk"
+
+# [options.vm-ramdisk]
+# memory = "1g"
+
+# [roles]
+# client = 3
+"""
+
+
+def templates_dir() -> Path:
+    """Return the folder of templates: the examples, which travel inside an installed package."""
+    inside = _HERE / "templates"
+    return inside if inside.is_dir() else _HERE.parent / "examples"
+
+
+def list_templates() -> list[str]:
+    """Name the templates."""
+    return sorted(path.parent.name for path in templates_dir().glob("*/composition.nix"))
+
+
+def init(
+    nxc: Invocation,
+    template: Annotated[
+        str, typer.Argument(metavar="[TEMPLATE]", autocompletion=complete_templates, show_default=False)
+    ] = "basic",
+    folder: Annotated[Path, typer.Argument(metavar="[DIR]", show_default=False)] = Path(),
+    show: Annotated[bool, typer.Option("--list", help="List the templates.")] = False,
+) -> None:
+    """Write a composition to start from (basic by default) into DIR. Overwrites nothing."""
+    known = list_templates()
+    if show:
+        for name in known:
+            nxc.tell(name)
+        return
+    if template not in known:
+        raise ConfigError(f"there is no template {template}", hint=f"there are: {', '.join(known)}")
+    source, goal = templates_dir() / template, nxc.path(folder)
+    files = sorted(path.relative_to(source) for path in source.rglob("*") if path.is_file())
+    files = [path for path in files if path.name != "nxc.lock" and ".nxc" not in path.parts]
+    taken = [str(path) for path in (*files, Path(PROJECT_FILE)) if (goal / path).exists()]
+    if taken:
+        raise ConfigError(
+            f"{goal} has {', '.join(taken)} already", hint="choose an empty folder; nothing was written"
+        )
+    try:
+        for path in files:
+            (goal / path).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source / path, goal / path)
+        (goal / PROJECT_FILE).write_text(_PROJECT)
+    except OSError as error:
+        raise StateError(
+            f"{goal} cannot be written: {error.strerror}", hint="choose a folder of yours"
+        ) from error
+    nxc.tell(str(goal))
+    nxc.note("next: `nxc up` builds and starts it, `nxc up --test` tests it and takes it down")

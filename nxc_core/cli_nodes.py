@@ -1,0 +1,349 @@
+"""The verbs that look at nodes and act on them."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from nxc_core.cli_complete import complete_deployments, complete_nodes, complete_targets
+from nxc_core.cli_context import Invocation
+from nxc_core.errors import ConfigError, NxcError, StateError, UsageError
+from nxc_core.report import write
+
+if TYPE_CHECKING:
+    from nxc_core.process import Completed
+    from nxc_core.running import Running
+    from nxc_core.session import Session, Summary
+
+Which = Annotated[
+    str | None,
+    typer.Option(
+        "--deployment", "-d", metavar="ID", help="Which deployment, if several live.",
+        autocompletion=complete_deployments,
+    ),
+]  # fmt: skip
+LOST = 255
+"""Exit code of ``exec`` for a node that cannot be reached, as ssh's own."""
+
+
+def connect(
+    nxc: Invocation,
+    node: Annotated[
+        str | None, typer.Argument(metavar="[NODE]", show_default=False, autocompletion=complete_nodes)
+    ] = None,
+    command: Annotated[
+        list[str] | None, typer.Argument(metavar="[-- COMMAND...]", show_default=False)
+    ] = None,
+    deployment: Which = None,
+) -> int:
+    """Open a root shell on a node, or run a command there on a terminal."""
+    from nxc_core import process
+
+    running = nxc.session(configured=False).attach(deployment)
+    if node is None:
+        if len(running) != 1:
+            raise UsageError("which node?", hint=f"the nodes of {running.id} are: {', '.join(running)}")
+        node = next(iter(running))
+    argv = running.connection(node).shell_argv(tuple(command or ()))
+    nxc.report.close()
+    with nxc.abrupt():
+        return process.interact(argv)
+
+
+def choose_nodes(running: Running, text: str) -> list[str]:
+    """Return the nodes meant by ``all`` or by names of nodes and roles with commas between."""
+    if text == "all":
+        return list(running)
+    roles = {spec.role for spec in running.deployment.specs}
+    chosen: list[str] = []
+    for word in text.split(","):
+        if word in running:
+            chosen.append(word)
+        elif word in roles:
+            chosen += [spec.name for spec in running.deployment.specs if spec.role == word]
+        else:
+            raise ConfigError(
+                f"there is no node or role {word} in {running.id}",
+                hint=f"nodes: {', '.join(running)}; roles: {', '.join(sorted(roles))}; or all",
+            )
+    return list(dict.fromkeys(chosen))
+
+
+def execute(
+    nxc: Invocation,
+    target: Annotated[str, typer.Argument(metavar="NODE|ROLE|all", autocompletion=complete_targets)],
+    command: Annotated[list[str], typer.Argument(metavar="-- COMMAND...")],
+    deployment: Which = None,
+    timeout: Annotated[float, typer.Option("--timeout", help="Seconds that it may take.")] = 3600.0,
+    stdin: Annotated[
+        bool, typer.Option("--stdin", "-i", help="Hand on standard input (to one node).")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print what each node answered as JSON.")] = False,
+) -> int:
+    """Run a command on nodes, without a terminal. Exits with its exit code, the highest of several."""
+    running = nxc.session(configured=False).attach(deployment)
+    names = choose_nodes(running, target)
+    if stdin and len(names) != 1:
+        raise UsageError("standard input can go to one node only", hint="name one node, or leave out --stdin")
+    argv = tuple(command) if len(command) > 1 else ("sh", "-c", command[0])
+    source = sys.stdin.buffer.read() if stdin else None
+
+    def run(name: str) -> Completed | NxcError:
+        try:
+            return running.connection(name).run(argv, check=False, timeout=timeout, stdin=source)
+        except NxcError as error:
+            return error
+
+    with nxc.abrupt():
+        answers = dict(zip(names, running.op.map(run, names), strict=True))
+    if as_json:
+        nxc.tell_json({name: _spell_answer(answer) for name, answer in answers.items()})
+    else:
+        for name, answer in answers.items():
+            _show_answer(nxc, f"{name}: " if len(names) > 1 else "", answer)
+    return max(_code(answer) for answer in answers.values())
+
+
+def _code(answer: Completed | NxcError) -> int:
+    if isinstance(answer, NxcError):
+        return LOST
+    return answer.code if answer.code >= 0 else 128 - answer.code
+
+
+def _spell_answer(answer: Completed | NxcError) -> dict[str, Any]:
+    if isinstance(answer, NxcError):
+        return {"code": None, "error": answer.message, "stdout": "", "stderr": getattr(answer, "stderr", "")}
+    return {"code": answer.code, "error": None, "stdout": answer.text, "stderr": answer.error_text}
+
+
+def _show_answer(nxc: Invocation, prefix: str, answer: Completed | NxcError) -> None:
+    """Show bytes as they are from one node to a file, else lines that cannot steer the terminal."""
+    from nxc_core.lifecycle import printable
+
+    nxc.report.close()
+    if isinstance(answer, NxcError):
+        write(sys.stderr, f"{prefix}error: {answer.message}\n")
+        return
+    for stream, content in ((sys.stdout, answer.stdout), (sys.stderr, answer.stderr)):
+        text = content.decode("utf-8", "replace")
+        if not prefix and not stream.isatty():
+            _write_bytes(stream, content)
+        elif text:
+            write(stream, "".join(f"{prefix}{printable(line)}\n" for line in text.splitlines()))
+
+
+def _write_bytes(stream: Any, content: bytes) -> None:
+    raw = getattr(stream, "buffer", None)
+    stream.flush()
+    if raw is None:
+        write(stream, content.decode("utf-8", "replace"))
+    else:
+        raw.write(content)
+        raw.flush()
+
+
+def driver(
+    nxc: Invocation,
+    file: Annotated[
+        Path | None,
+        typer.Argument(metavar="[FILE]", show_default=False, help="Run this Python script instead."),
+    ] = None,
+    test: Annotated[bool, typer.Option("--test", "-t", help="Run the composition's test script.")] = False,
+    deployment: Which = None,
+) -> None:
+    """Drive the nodes of a deployment with the NixOS test vocabulary: at a prompt, or by a script."""
+    from nxc_core import script
+
+    session = nxc.session(configured=False)
+    running = session.attach(deployment)
+    if file is None and not test:
+        nxc.report.close()
+        with nxc.abrupt():
+            script.interact(running)
+        return
+    if file is not None:
+        try:
+            text, name = nxc.path(file).read_text(encoding="utf-8"), str(file)
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{file} cannot be read: {error}", hint="give a Python file") from error
+    else:
+        text, name = current_script(session, running), "testScript"
+    with nxc.abrupt():
+        script.run_script(running, text, name=name)
+
+
+def current_script(session: Session, running: Running) -> str:
+    """Return the test script as the composition has it now; as it was at the start where the file is gone."""
+    from nxc_core import state
+    from nxc_core.model import Build
+
+    composition = running.deployment.composition
+    if composition.source.exists():
+        build = state.load(session.workspace.deployment_dir(running.id) / "build.json", Build)
+        composition = session.plugins.base(build.base, build.options).read(composition.source, running.op)
+    if composition.test_script is None:
+        raise ConfigError(f"{composition.source} has no testScript", hint="write one, or give a FILE")
+    return composition.test_script
+
+
+def describe(session: Session, id: str) -> dict[str, Any]:
+    """Return a deployment as ``--json`` prints it."""
+    found = next(summary for summary in session.deployments() if summary.id == id)
+    return _describe(session, found)
+
+
+def _describe(session: Session, summary: Summary) -> dict[str, Any]:
+    deployment = summary.deployment
+    if deployment is None:
+        return {"id": summary.id, "status": None, "trouble": summary.trouble, "nodes": []}
+    seen = _observe(session, summary)
+    nodes = []
+    for spec in deployment.specs:
+        outcome = summary.outcomes.get(spec.name)
+        addresses = [a for network in deployment.networks for a in network.members.get(spec.name, ())]
+        state = outcome.state.value if outcome else "waiting"
+        cause = outcome.cause if outcome else ""
+        if spec.name in seen:
+            state, cause = "lost", seen[spec.name]
+        nodes.append(
+            {"name": spec.name, "role": spec.role, "state": state, "cause": cause, "addresses": addresses}
+        )
+    return {
+        "id": deployment.id,
+        "composition": str(deployment.composition.source),
+        "flavour": ", ".join(group.flavour for group in deployment.groups),
+        "status": (summary.status or deployment.status).value,
+        "created": deployment.created,
+        "trouble": summary.trouble,
+        "nodes": nodes,
+    }
+
+
+def _observe(session: Session, summary: Summary) -> dict[str, str]:
+    """Name the nodes that were ready and whose platform says that they are gone, with the cause."""
+    ready = [name for name, outcome in summary.outcomes.items() if outcome.state == "ready"]
+    if not ready or summary.status not in ("running", "degraded"):
+        return {}
+    gone: dict[str, str] = {}
+    try:
+        running = session.attach(summary.id)
+        for name in ready:
+            seen = running.flavour.observe(running.node(name), running.op)
+            if not seen.alive:
+                gone[name] = seen.detail
+    except (NxcError, OSError):
+        return gone  # without its plugin, the journal is what we know
+    return gone
+
+
+def status(
+    nxc: Invocation,
+    as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
+    every: Annotated[bool, typer.Option("--all", "-a", help="Stopped deployments too.")] = False,
+) -> None:
+    """Show the project's deployments and where each of their nodes has got to."""
+    session = nxc.session(configured=False)
+    found = [s for s in session.deployments() if every or s.status != "stopped"]
+    told = [_describe(session, summary) for summary in found]
+    if as_json:
+        nxc.tell_json({"schema": "nxc.status/1", "deployments": told})
+        return
+    if not told:
+        nxc.note("nothing is deployed in this project")
+    for one in told:
+        if one["status"] is None:
+            nxc.tell(f"{one['id']}  unreadable: {one['trouble']}")
+            continue
+        nxc.tell(f"{one['id']}  {one['status']}  {one['flavour']}  since {one['created']}")
+        rows = [
+            (n["name"], n["role"], n["state"], next(iter(n["addresses"]), ""), n["cause"])
+            for n in one["nodes"]
+        ]
+        nxc.tell_table(rows, indent="  ")
+
+
+def logs(
+    nxc: Invocation,
+    node: Annotated[str, typer.Argument(metavar="NODE", autocompletion=complete_nodes)],
+    lines: Annotated[int, typer.Option("--lines", "-n", help="The last so many only; 0 is all.")] = 0,
+    deployment: Which = None,
+) -> None:
+    """Show a node's console."""
+    from nxc_core.lifecycle import printable
+
+    session = nxc.session(configured=False)
+    running = session.attach(session.find(deployment, stopped=deployment is not None))
+    spec = running.spec(node)
+    path = _console(session, running, spec.name)
+    try:
+        content = path.read_bytes().decode("utf-8", "replace")
+    except OSError as error:
+        raise StateError(f"{node} has no console yet ({path})", hint="it was not booted") from error
+    shown = [printable(line) for line in content.replace("\r\n", "\n").replace("\r", "\n").split("\n")]
+    while shown and not shown[-1]:
+        shown.pop()
+    for line in shown[-lines:] if lines > 0 else shown:
+        nxc.tell(line)
+
+
+def _console(session: Session, running: Running, node: str) -> Path:
+    from nxc_core.flavour import Console
+
+    try:
+        if isinstance(running.flavour, Console):
+            return running.flavour.console(node, running.op)
+    except NxcError:
+        pass  # without its plugin, look where consoles are kept
+    path = session.workspace.deployment_dir(running.id) / "log" / f"{node}.log"
+    if not path.exists():
+        raise ConfigError(
+            f"{running.deployment.groups[0].flavour} keeps no console",
+            hint="`nxc exec NODE -- journalctl` may tell",
+        )
+    return path
+
+
+def ssh_config(
+    nxc: Invocation,
+    deployment: Annotated[
+        str | None, typer.Argument(metavar="[ID]", show_default=False, autocompletion=complete_deployments)
+    ] = None,
+) -> None:
+    """Print a configuration for OpenSSH: nxc ssh-config >F; ssh -F F NODE."""
+    from nxc_core.model import SshEndpoint
+
+    running = nxc.session(configured=False).attach(deployment)
+    stanzas = []
+    for name in running:
+        endpoint = running.node(name).endpoint
+        if isinstance(endpoint, SshEndpoint):
+            stanzas.append(_stanza(name, endpoint))
+    if not stanzas:
+        raise ConfigError(
+            f"no node of {running.id} is reached by ssh", hint="use `nxc connect` and `nxc exec`"
+        )
+    nxc.tell("\n\n".join(stanzas))
+
+
+def _stanza(name: str, end: Any) -> str:
+    settings = {
+        "HostName": end.host,
+        "Port": end.port,
+        "User": end.user,
+        "IdentityFile": _quote(end.identity),
+        "IdentitiesOnly": "no" if end.jump else "yes",
+        "UserKnownHostsFile": _quote(end.known_hosts),
+        "GlobalKnownHostsFile": "/dev/null",
+        "HostKeyAlias": end.alias,
+        "StrictHostKeyChecking": "yes",
+        **({"ProxyJump": end.jump} if end.jump else {}),
+    }
+    return "\n".join([f"Host {name}", *(f"  {key} {value}" for key, value in settings.items())])
+
+
+def _quote(path: Path) -> str:
+    text = str(path).replace("%", "%%")
+    return f'"{text}"' if any(c.isspace() for c in text) else text
