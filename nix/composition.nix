@@ -86,10 +86,12 @@ let
     else
       builtins.mapAttrs checkRole roleSet;
 
-  # Also the name of a machine and of its variable in the test script.
+  # Names of machines, and of their variables in the test script (there `-` is `_`).
+  isName = name: builtins.match "[A-Za-z]([A-Za-z0-9_-]{0,61}[A-Za-z0-9])?" name != null;
+
   checkRole =
     name: role:
-    if builtins.match "[A-Za-z]([A-Za-z0-9_-]{0,61}[A-Za-z0-9])?" name == null then
+    if !isName name then
       fail "role `${name}': a role is named with letters, digits, `-' and `_' and begins with a letter"
     else if
       builtins.isFunction role
@@ -125,7 +127,13 @@ let
     else if
       builtins.isList share && builtins.all builtins.isString share && lib.unique share == share
     then
-      share
+      map (
+        host:
+        if isName host then
+          host
+        else
+          fail "rolesDistribution.${name}: `${host}' cannot be the name of a machine"
+      ) share
     else
       fail "rolesDistribution.${name} must be a number of machines or a list of different host names";
 

@@ -5,10 +5,11 @@
       services.nfs.server = {
         enable = true;
         exports = ''
-          /srv/shared *(rw,no_subtree_check,no_root_squash,fsid=1)
+          /srv/shared *(rw,no_subtree_check,no_root_squash,fsid=0)
         '';
       };
-      # In memory, since the root of a machine that was booted from memory cannot be exported.
+      # In memory, since the root of a machine that was booted from memory cannot be exported. For the same reason the
+      # folder is itself the root of what NFS shows (fsid=0): the folders above it cannot be.
       fileSystems."/srv/shared" = {
         device = "tmpfs";
         fsType = "tmpfs";
@@ -22,7 +23,7 @@
 
     client = {
       fileSystems."/mnt/shared" = {
-        device = "server:/srv/shared";
+        device = "server:/";
         fsType = "nfs";
       };
     };
