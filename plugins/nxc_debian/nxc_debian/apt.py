@@ -20,13 +20,15 @@ from nxc_debian.sources import Source
 
 FRESH = 12 * 3600.0
 """Seconds for which package lists are used before they are fetched again."""
-_SETTINGS = re.compile(r'^Acquire::(?!IndexTargets|Languages|GzipIndexes|CompressionTypes|Changelogs|cdrom)\S+ ".*";$')
+_SETTINGS = re.compile(
+    r'^Acquire::(?!IndexTargets|Languages|GzipIndexes|CompressionTypes|Changelogs|cdrom)\S+ ".*";$'
+)
 Stanza = Mapping[str, str]
 
 
 @frozen(kw_only=True)
 class Apt:
-    """A folder with apt's configuration, sources and lists. Nothing outside it is read but proxies and keys."""
+    """A folder with apt's configuration, sources and lists; of the machine it uses proxies and keys."""
 
     root: Path
     sources: tuple[Source, ...]
@@ -50,13 +52,22 @@ class Apt:
 
 def base_environment() -> dict[str, str]:
     """Return the caller's environment without what would change a tool's words or results."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("LC_", "APT_", "DEB_", "DPKG_")) and k != "LANG"}
+    kept = {
+        k: v
+        for k, v in os.environ.items()
+        if not k.startswith(("LC_", "APT_", "DEB_", "DPKG_")) and k != "LANG"
+    }
     return {**kept, "LC_ALL": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive"}
 
 
-def prepare(cache: Path, sources: Sequence[Source], architecture: str, op: Operation) -> Apt:
-    """Make or find apt's folder for these sources."""
-    settings = [line for line in op.run(("apt-config", "dump"), timeout=30).text.splitlines() if _SETTINGS.match(line)]
+def prepare(
+    cache: Path, sources: Sequence[Source], architecture: str, op: Operation, *, dated: bool = False
+) -> Apt:
+    """Make or find apt's folder for these sources; ``dated`` ones may be snapshots that are no longer valid."""
+    settings = [
+        line for line in op.run(("apt-config", "dump"), timeout=30).text.splitlines() if _SETTINGS.match(line)
+    ]
+    settings += ['Acquire::Check-Valid-Until "false";'] if dated else []
     key = digest([architecture, *(source.stanza for source in sources), *settings])[:16]
     apt = Apt(root=cache / "apt" / key, sources=tuple(sources), architecture=architecture)
     for folder in (apt.lists / "partial", apt.root / "etc", apt.root / "cache" / "archives" / "partial"):
@@ -109,11 +120,26 @@ def update(apt: Apt, op: Operation, *, max_age: float = FRESH) -> None:
         op.run(argv, env=apt.environment, timeout=900)
     except CommandError as error:
         raise BuildError(
-            "the lists of Debian packages could not be fetched:\n" + _complaints(error.stderr or error.message),
-            hint="check the network, apt's sources and proxy (`apt-get update` must work), or give another mirror "
-            "with -o debian.mirror=ADDRESS",
+            "the lists of Debian packages could not be fetched:\n"
+            + _complaints(error.stderr or error.message),
+            hint="check the network, apt's sources and proxy (`apt-get update` must work), "
+            "or give another mirror with -o debian.mirror=ADDRESS",
         ) from error
+    replace_text(apt.root / "foreign", "\n".join(_foreign(apt, op)))
     stamp.touch()
+
+
+def _foreign(apt: Apt, op: Operation) -> list[str]:
+    """List the addresses that serve something else than Debian under a Debian release's name."""
+    argv = ("apt-get", "indextargets", "--format", "$(ORIGIN)|$(REPO_URI)")
+    rows = op.run(argv, env=apt.environment, timeout=60).text.splitlines()
+    return sorted({row.partition("|")[2].rstrip("/") for row in rows if row.partition("|")[0] not in ("Debian", "")})
+
+
+def foreign(apt: Apt) -> frozenset[str]:
+    """Return the addresses that are not Debian's, as far as lists have been fetched."""
+    path = apt.root / "foreign"
+    return frozenset(path.read_text().split("\n") if path.exists() else ())
 
 
 def _complaints(text: str) -> str:
@@ -125,14 +151,18 @@ def releases(apt: Apt) -> Iterator[dict[str, str]]:
     """Yield the header of every list's Release file."""
     for path in sorted([*apt.lists.glob("*InRelease"), *apt.lists.glob("*_Release")]):
         text = path.read_text(errors="replace").removeprefix("-----BEGIN PGP SIGNED MESSAGE-----")
-        yield parse_stanza(text.split("\nMD5Sum:")[0].split("\nSHA256:")[0].partition("\n\n")[2] or text[:4000])
+        yield parse_stanza(
+            text.split("\nMD5Sum:")[0].split("\nSHA256:")[0].partition("\n\n")[2] or text[:4000]
+        )
 
 
 def release_epoch(apt: Apt) -> int:
     """Return the date of the newest list: the time that everything in an image is said to be of."""
     dates = [parsedate_to_datetime(found["Date"]) for found in releases(apt) if "Date" in found]
     if not dates:
-        raise BuildError("the mirror's lists have no date", hint="give another mirror with -o debian.mirror=ADDRESS")
+        raise BuildError(
+            "the mirror's lists have no date", hint="give another mirror with -o debian.mirror=ADDRESS"
+        )
     return int(max(date.timestamp() for date in dates))
 
 
@@ -153,15 +183,20 @@ def check_names(apt: Apt, asked: Iterable[str], op: Operation) -> None:
         if name in known:
             continue
         shown = op.run(("apt-cache", "showpkg", name), env=apt.environment, timeout=60, check=False).text
-        providers = sorted({line.split()[0] for line in shown.partition("Reverse Provides:")[2].splitlines() if line.strip()})
+        providers = sorted(
+            {line.split()[0] for line in shown.partition("Reverse Provides:")[2].splitlines() if line.strip()}
+        )
         if providers:
             raise BuildError(
-                f"{name} is a virtual package: several packages provide it", hint=f"name one: {', '.join(providers[:8])}"
+                f"{name} is a virtual package: several packages provide it",
+                hint=f"name one: {', '.join(providers[:8])}",
             )
         near = difflib.get_close_matches(name, known, 4)
         raise BuildError(
             f"the mirror has no Debian package {name}",
-            hint=f"did you mean {', '.join(near)}?" if near else "packages.debian.org searches by file and word",
+            hint=f"did you mean {', '.join(near)}?"
+            if near
+            else "packages.debian.org searches by file and word",
         )
 
 
@@ -183,15 +218,18 @@ def resolve(
     replace_text(status, "\n".join(_installed(stanza) for stanza in installed))
     pins = (f"Package: {found.name}\nPin: version {found.version}\nPin-Priority: 1001\n" for found in pinned)
     replace_text(preferences, "\n".join(pins))
-    argv = ("apt-get", "install", "-s", "-qq", "-o", f"Dir::State::status={status}")
+    argv: tuple[str, ...] = ("apt-get", "install", "-s", "-qq", "-o", f"Dir::State::status={status}")
     argv += ("-o", f"Dir::Etc::preferences={preferences}", "-o", "Dir::Cache::pkgcache=", *asked)
     try:
         shown = op.run(argv, env=apt.environment, timeout=300).text
     except CommandError as error:
         words = (error.stderr or error.message).strip().splitlines()
-        reason = [line for line in error.message.splitlines() if "Depends:" in line or "Conflicts:" in line] or words[-6:]
+        reason = [
+            line for line in error.message.splitlines() if "Depends:" in line or "Conflicts:" in line
+        ] or words[-6:]
         raise BuildError(
-            f"apt finds no way to install {', '.join(asked[-8:])}:\n" + "\n".join(f"  {line.strip()}" for line in reason),
+            f"apt finds no way to install {', '.join(asked[-8:])}:\n"
+            + "\n".join(f"  {line.strip()}" for line in reason),
             hint="if the locked versions stand in the way, `nxc build --relock` chooses all versions anew",
         ) from error
     removed = re.findall(r"^Remv (\S+)", shown, re.M)
@@ -244,7 +282,9 @@ def render_stanza(fields: Stanza) -> str:
 
 
 def _installed(stanza: Stanza) -> str:
-    kept = {name: value for name, value in stanza.items() if name not in ("Filename", "Size", "SHA256", "MD5sum")}
+    kept = {
+        name: value for name, value in stanza.items() if name not in ("Filename", "Size", "SHA256", "MD5sum")
+    }
     return render_stanza({"Package": kept.pop("Package"), "Status": "install ok installed", **kept})
 
 

@@ -47,7 +47,9 @@ def parse_derivation(path: str, text: str) -> Derivation:
             env=dict(env),
         )
     except (ValueError, IndexError, StopIteration, RecursionError) as error:
-        raise BuildError(f"{path} is not a derivation", hint="remove it from nxc's store and build again") from error
+        raise BuildError(
+            f"{path} is not a derivation", hint="remove it from nxc's store and build again"
+        ) from error
 
 
 class _Parser:
@@ -61,7 +63,7 @@ class _Parser:
             raise ValueError("a constructor was expected")
         return name, self._sequence("(", ")")
 
-    def _next(self) -> tuple[str | None, str | None, str | None]:
+    def _next(self) -> tuple[str | None, ...]:
         token = self.tokens[self.at]
         self.at += 1
         return token
@@ -113,6 +115,8 @@ def read_from(store: Path) -> Callable[[str], str]:
         try:
             return file.read_text(errors="surrogateescape")
         except OSError as error:
-            raise BuildError(f"{path} is not in the store ({error.strerror})", hint="`nxc clean` and build again") from error
+            raise BuildError(
+                f"{path} is not in the store ({error.strerror})", hint="`nxc clean` and build again"
+            ) from error
 
     return read

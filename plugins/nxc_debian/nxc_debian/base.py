@@ -24,7 +24,6 @@ from nxc_core.model import (
     Kind,
     Need,
     Role,
-    RoleBoot,
 )
 from nxc_core.operation import Operation
 from nxc_core.paths import nix_dir
@@ -59,7 +58,9 @@ class DebianBase(Base[DebianOptions]):
         if self.options.relock:
             return secrets.token_hex(16)
         lock = source.resolve().parent / FILE_NAME
-        return digest([self._sources_mark(source), _stat_mark(lock), str(kind), asdict(guest), asdict(self.options)])
+        return digest(
+            [self._sources_mark(source), _stat_mark(lock), str(kind), asdict(guest), asdict(self.options)]
+        )
 
     def _sources_mark(self, source: Path) -> str:
         root = project_root(source)
@@ -85,7 +86,7 @@ class DebianBase(Base[DebianOptions]):
         return evaluation.cached(source, key, cache, names, op)
 
     def _names(self, source: Path, op: Operation) -> Path | None:
-        """Return a file with the names of the mirror's packages; offline and never fetched, those of the lock."""
+        """Return a file with the names of the mirror's packages; offline without lists, the lock's."""
         apt = self._apt(source, op)
         if not (apt.root / "updated").exists() and op.offline:
             found = resolution.load(source.resolve().parent / FILE_NAME)
@@ -94,6 +95,8 @@ class DebianBase(Base[DebianOptions]):
             path = _cache(op) / "names" / digest(sorted(found.packages))[:16]
             replace_text(path, "\n".join(sorted(found.packages)) + "\n")
             return path
+        apt_tool.update(apt, op, max_age=float("inf"))
+        apt = self._apt(source, op)  # without sources that turned out not to be Debian's
         apt_tool.update(apt, op, max_age=float("inf"))
         apt_tool.names(apt, op)
         return apt.root / "names"
@@ -113,13 +116,20 @@ class DebianBase(Base[DebianOptions]):
     def _apt(self, source: Path, op: Operation) -> Apt:
         suite = self._suite(source)
         found = apt_sources.choose(self.options.mirror, suite)
-        return apt_tool.prepare(_cache(op), apt_tool.find_sources(found, suite), ARCHITECTURE, op)
+        given = self.options.mirror is not None
+        apt = apt_tool.prepare(_cache(op), apt_tool.find_sources(found, suite), ARCHITECTURE, op, dated=given)
+        strangers = frozenset() if given else apt_tool.foreign(apt)
+        kept = [each for each in found if not strangers & {uri.rstrip("/") for uri in each.uris}]
+        if len(kept) == len(found):
+            return apt
+        return apt_tool.prepare(_cache(op), apt_tool.find_sources(kept, suite), ARCHITECTURE, op)
 
     def build(self, request: BuildRequest, op: Operation) -> Artifact:
         """Make the layers that are missing, and of them the kind that is asked for."""
         if request.system != SYSTEM:
             raise ConfigError(
-                f"the debian base builds {SYSTEM} only, not {request.system}", hint=f"use a {SYSTEM} machine, or --base nixos"
+                f"the debian base builds {SYSTEM} only, not {request.system}",
+                hint=f"use a {SYSTEM} machine, or --base nixos",
             )
         source = request.composition.source
         suite = self._suite(source)
@@ -144,12 +154,22 @@ class DebianBase(Base[DebianOptions]):
 
     def in_use(self, artifact: Artifact) -> Sequence[Path]:
         """List the files behind an artifact, with the notes that make its layers finished."""
-        notes = [layer.tar.with_suffix(suffix) for layer in artifact.layers.values() for suffix in (".json", ".vmlinuz")]
+        notes = [
+            layer.tar.with_suffix(suffix)
+            for layer in artifact.layers.values()
+            for suffix in (".json", ".vmlinuz")
+        ]
         return [*artifact.paths(), *(note for note in notes if note.exists())]
 
     def caches(self, op: Operation) -> Mapping[str, Path]:
         """Name the folders below the cache."""
-        names = {"layers": "layers", "images": "images", "packages": "debs", "package lists": "apt", "Nix store": "store"}
+        names = {
+            "layers": "layers",
+            "images": "images",
+            "packages": "debs",
+            "package lists": "apt",
+            "Nix store": "store",
+        }
         return {title: _cache(op) / folder for title, folder in names.items()}
 
 
@@ -179,7 +199,9 @@ def _walk(root: Path, skipped: str) -> list[tuple[str, int, int, int, int]]:
                         stack.append(entry.path)
                     else:
                         seen = entry.stat(follow_symlinks=False)
-                        found.append((entry.path, seen.st_size, seen.st_mtime_ns, seen.st_ino, seen.st_ctime_ns))
+                        found.append(
+                            (entry.path, seen.st_size, seen.st_mtime_ns, seen.st_ino, seen.st_ctime_ns)
+                        )
         except OSError:
             continue  # it went meanwhile, or is not ours to read: then Nix cannot read it either
     return found

@@ -53,7 +53,10 @@ class Builder:
         lock = self._lock(asked, "cloud", op)
         store = LayerStore(cache=self.cache, apt=self.apt, options=self.options, epoch=lock.epoch)
         base = specs.base_spec(
-            lock.members(lock.sets["base"]), suite=lock.suite, architecture=lock.architecture, epoch=lock.epoch
+            lock.members(lock.sets["base"]),
+            suite=lock.suite,
+            architecture=lock.architecture,
+            epoch=lock.epoch,
         )
         kernel = self._kernel(lock, base) if self.has_kernel else None
         roles = {role: self._role(lock, base, role, derivations[role]) for role in self.systems}
@@ -88,7 +91,9 @@ class Builder:
 
     def _guest(self, lock: Lock, base: Spec) -> Spec:
         firmware = lock.members(lock.sets["firmware"]) if self.guest.firmware else ()
-        return specs.guest_spec(base, self.guest, self.manifest, firmware, specs.used_units(self.systems), self.cache)
+        return specs.guest_spec(
+            base, self.guest, self.manifest, firmware, specs.used_units(self.systems), self.cache
+        )
 
     def _role(self, lock: Lock, base: Spec, role: str, derivations: Sequence[aterm.Derivation]) -> Spec:
         packages = lock.members(lock.compositions[self.composition][role])
@@ -129,13 +134,20 @@ class Builder:
         return kernel
 
     def _artifact(
-        self, store: LayerStore, common: Sequence[Spec], roles: Mapping[str, Spec], kernel: Spec | None, op: Operation
+        self,
+        store: LayerStore,
+        common: Sequence[Spec],
+        roles: Mapping[str, Spec],
+        kernel: Spec | None,
+        op: Operation,
     ) -> Artifact:
         every = list({spec.name: store.layer(spec) for spec in [*common, *roles.values()]}.values())
         stacks = {role: [*(spec.name for spec in common), spec.name] for role, spec in sorted(roles.items())}
         if self.kind == ROOTFS_TAR:
             return self._tars(every, stacks, op)
-        boots = {role: RoleBoot(layers=tuple(names), cmdline=self._cmdline(role)) for role, names in stacks.items()}
+        boots = {
+            role: RoleBoot(layers=tuple(names), cmdline=self._cmdline(role)) for role, names in stacks.items()
+        }
         found = {layer.name: layer for layer in every}
         if self.kind == LAYERS:
             return Artifact(kind=LAYERS, roles=boots, layers=found)
@@ -156,7 +168,9 @@ class Builder:
             f"{role}.tar": images.merged_tar(self.cache, [found[name] for name in names], op)
             for role, names in stacks.items()
         }
-        boots = {role: RoleBoot(layers=tuple(names), cmdline=self._cmdline(role)) for role, names in stacks.items()}
+        boots = {
+            role: RoleBoot(layers=tuple(names), cmdline=self._cmdline(role)) for role, names in stacks.items()
+        }
         return Artifact(kind=ROOTFS_TAR, files=made, roles=boots, layers=found)
 
     def _ramdisk(

@@ -16,7 +16,7 @@ ALIGNMENT = 512
 
 @frozen(kw_only=True)
 class Member:
-    """One file, folder (mode with S_IFDIR) or link to be packed; a file's content is ``source`` or ``content``."""
+    """One file or folder to be packed, as ``mode`` says; a file's content is ``source`` or ``content``."""
 
     name: str
     mode: int

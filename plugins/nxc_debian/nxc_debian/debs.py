@@ -27,7 +27,7 @@ def deb_path(cache: Path, package: Package) -> Path:
 
 
 def fetch(cache: Path, apt: Apt, packages: Iterable[Package], op: Operation) -> None:
-    """Bring the packages into the cache. With every one there already, no lock is taken and no program started.
+    """Bring the packages into the cache; with all of them there, no program is started.
 
     Raises BuildError naming those that are missing when offline, or that the mirror no longer has.
     """
@@ -38,7 +38,7 @@ def fetch(cache: Path, apt: Apt, packages: Iterable[Package], op: Operation) -> 
         missing = [found for found in missing if not deb_path(cache, found).exists()]
         if op.offline and missing:
             raise BuildError(
-                f"offline, and {_listed(missing)} of the lock {'are' if len(missing) > 1 else 'is'} not in the cache",
+                f"offline, and {_listed(missing)} {'are' if len(missing) > 1 else 'is'} not in the cache",
                 hint="run the build once with network: it keeps what it needs",
             )
         size = sum(found.size for found in missing) >> 20
@@ -108,7 +108,10 @@ def _bases(apt: Apt, package: Package) -> list[str]:
 
 
 def _not_fetched(left: Sequence[Package], complaints: Sequence[str]) -> BuildError:
-    gone = all("404" in words or "not the one in the lock" in words or "File not found" in words for words in complaints)
+    gone = all(
+        "404" in words or "not the one in the lock" in words or "File not found" in words
+        for words in complaints
+    )
     first = left[0]
     if complaints and gone:
         return BuildError(
@@ -156,13 +159,23 @@ def _keep_stanzas(cache: Path, apt: Apt, missing: Sequence[Package], op: Operati
 
 def keep_stanza(cache: Path, package: Package, stanza: Stanza) -> None:
     """Keep a package's stanza, spelled the same wherever it came from."""
-    own = ("Filename", "Size", "SHA256", "MD5sum", "SHA1", "Description-md5", "Tag", "Description", "Homepage")
+    own = (
+        "Filename",
+        "Size",
+        "SHA256",
+        "MD5sum",
+        "SHA1",
+        "Description-md5",
+        "Tag",
+        "Description",
+        "Homepage",
+    )
     kept = {name: value for name, value in sorted(stanza.items()) if name not in own}
     replace_text(cache / "control" / package.sha256, apt_tool.render_stanza(kept))
 
 
 def write_repository(cache: Path, apt: Apt, packages: Sequence[Package], folder: Path, op: Operation) -> None:
-    """Make ``folder`` a flat repository of exactly these packages, by hard links or copies of the cached files."""
+    """Make ``folder`` a flat repository of exactly these packages, linked or copied from the cache."""
     fetch(cache, apt, packages, op)
     folder.mkdir(parents=True, exist_ok=True)
     blocks = []

@@ -23,7 +23,8 @@ MKSQUASHFS = (4, 5)
 def findings(options: DebianOptions, op: Operation) -> Sequence[Finding]:
     """List what is there and what is not; changes nothing."""
     found = [*_programs(op)]
-    for check in (lambda: _mirror(options), lambda: _namespaces(op)):
+    checks: tuple[Callable[[], list[Finding]], ...] = (lambda: _mirror(options), lambda: _namespaces(op))
+    for check in checks:
         try:
             found += check()
         except (NxcError, OSError) as error:
@@ -47,15 +48,21 @@ def _programs(op: Operation) -> Iterator[Finding]:
 def _program(name: str, package: str, least: tuple[int, int], op: Operation) -> Finding:
     path = shutil.which(name) or shutil.which(name, path="/usr/sbin:/sbin")
     if path is None:
-        return Finding(ok=False, subject=name, detail="is not installed", hint=f"install the Debian package {package}")
+        return Finding(
+            ok=False, subject=name, detail="is not installed", hint=f"install the Debian package {package}"
+        )
     flag = "-version" if name == "mksquashfs" else "--version"
     try:
         version = read_version(op.run((path, flag), timeout=20, check=False).text)
     except (CommandError, PreflightError) as error:
-        return Finding(ok=False, subject=name, detail=str(error), hint=f"reinstall the Debian package {package}")
+        return Finding(
+            ok=False, subject=name, detail=str(error), hint=f"reinstall the Debian package {package}"
+        )
     shown, needed = ".".join(map(str, version)), ".".join(map(str, least))
     if version < least:
-        return Finding(ok=False, subject=name, detail=f"{shown} is too old", hint=f"{needed} or later is needed")
+        return Finding(
+            ok=False, subject=name, detail=f"{shown} is too old", hint=f"{needed} or later is needed"
+        )
     return Finding(ok=True, subject=name, detail=shown)
 
 
@@ -85,7 +92,14 @@ def _namespaces(op: Operation) -> list[Finding]:
     if os.geteuid() != 0:
         for program in ("newuidmap", "newgidmap"):
             if shutil.which(program) is None:
-                return [Finding(ok=False, subject=program, detail="is not installed", hint="install the package uidmap")]
+                return [
+                    Finding(
+                        ok=False,
+                        subject=program,
+                        detail="is not installed",
+                        hint="install the package uidmap",
+                    )
+                ]
         namespace.check_ranges()
     ended = op.run((*namespace.enter_argv(), "true"), timeout=30, check=False)
     if ended.code == 0:
@@ -102,7 +116,11 @@ def _namespaces(op: Operation) -> list[Finding]:
 
 def _why_refused() -> str:
     switches: tuple[tuple[str, Callable[[str], bool], str], ...] = (
-        ("kernel/unprivileged_userns_clone", lambda value: value == "0", "sysctl kernel.unprivileged_userns_clone=1"),
+        (
+            "kernel/unprivileged_userns_clone",
+            lambda value: value == "0",
+            "sysctl kernel.unprivileged_userns_clone=1",
+        ),
         ("user/max_user_namespaces", lambda value: value == "0", "sysctl user.max_user_namespaces=10000"),
         (
             "kernel/apparmor_restrict_unprivileged_userns",

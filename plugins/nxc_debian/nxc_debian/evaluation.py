@@ -49,7 +49,7 @@ def store_dir(cache: Path) -> Path:
 
 
 def evaluate(source: Path, cache: Path, names: Path | None, op: Operation) -> Evaluated:
-    """Evaluate a composition file; raises ConfigError in few words, those of the module system as they are."""
+    """Evaluate a composition file; raises ConfigError in few words, the module system's as they are."""
     if not source.is_file():
         raise ConfigError(f"{source}: there is no such file", hint="`nxc init` makes a first composition")
     nix = find_nix(op)
@@ -64,7 +64,11 @@ def evaluate(source: Path, cache: Path, names: Path | None, op: Operation) -> Ev
     argv += ["--argstr", "composition", str(source.resolve()), "--argstr", "system", "x86_64-linux"]
     argv += [str(nix_dir() / "debian" / "eval.nix")]
     env = {k: v for k, v in base_environment().items() if not k.startswith("NIX_")}
-    env |= {"NIX_CONF_DIR": str(empty), "NIX_CONFIG": "build-users-group =\nsandbox = false", "NIX_STATE_DIR": ""}
+    env |= {
+        "NIX_CONF_DIR": str(empty),
+        "NIX_CONFIG": "build-users-group =\nsandbox = false",
+        "NIX_STATE_DIR": "",
+    }
     env |= {"NIX_USER_CONF_FILES": "", "XDG_CACHE_HOME": str(cache / "nix-cache")}
     del env["NIX_STATE_DIR"]
     op.need_disk(cache, 20, "evaluating the composition")
@@ -79,13 +83,19 @@ def evaluate(source: Path, cache: Path, names: Path | None, op: Operation) -> Ev
 def to_evaluated(value: Any, source: Path) -> Evaluated:
     """Take the document apart; raises ConfigError for failed assertions."""
     if value.get("schema") != SCHEMA:
-        raise BuildError(f"nix/ speaks {value.get('schema')}, this nxc {SCHEMA}", hint="reinstall nxc: its parts differ")
+        raise BuildError(
+            f"nix/ speaks {value.get('schema')}, this nxc {SCHEMA}", hint="reinstall nxc: its parts differ"
+        )
     failed = [
-        f"role {role}: {message}" for role, system in value["roles"].items() for message in system["failedAssertions"]
+        f"role {role}: {message}"
+        for role, system in value["roles"].items()
+        for message in system["failedAssertions"]
     ]
     if failed:
         listed = "\n".join(f"  {message}" for message in failed)
-        raise ConfigError(f"{source.name}: what it asks for does not hold:\n{listed}", hint="correct the composition")
+        raise ConfigError(
+            f"{source.name}: what it asks for does not hold:\n{listed}", hint="correct the composition"
+        )
     warnings = [*value.get("warnings", [])]
     for role, system in value["roles"].items():
         warnings += [f"role {role}: {message}" for message in system["warnings"]]
@@ -102,7 +112,9 @@ def find_nix(op: Operation) -> str:
     nix = find_program("nix-instantiate", package="nix-bin")
     version = nix_version(op.run((nix, "--version"), timeout=30).text)
     if version < MINIMUM:
-        raise PreflightError(f"nix {version[0]}.{version[1]} is too old", hint="nix 2.8 or later is needed (nix-bin)")
+        raise PreflightError(
+            f"nix {version[0]}.{version[1]} is too old", hint="nix 2.8 or later is needed (nix-bin)"
+        )
     return nix
 
 
@@ -116,9 +128,13 @@ def explain(error: CommandError, source: Path, root: Path) -> ConfigError | Buil
     """Shorten Nix' words: nxc's own messages as they are, of a trace the frames in the project."""
     text = re.sub(r"\x1b\[[0-9;]*m", "", error.stderr or error.message)
     if error.code is None:
-        return ConfigError(f"{source.name}: evaluating it took more than {TIMEOUT:g} s", hint="is there a loop in it?")
+        return ConfigError(
+            f"{source.name}: evaluating it took more than {TIMEOUT:g} s", hint="is there a loop in it?"
+        )
     if "No space left on device" in text:
-        return BuildError("no space left for nxc's store", hint="free some space, or set XDG_CACHE_HOME to another disk")
+        return BuildError(
+            "no space left for nxc's store", hint="free some space, or set XDG_CACHE_HOME to another disk"
+        )
     own = re.findall(r"error: (?:nxc: )(.+)", text)
     if own:
         return ConfigError(own[-1].strip())
@@ -133,13 +149,20 @@ def explain(error: CommandError, source: Path, root: Path) -> ConfigError | Buil
     if "infinite recursion" in message and options:
         where.append(f"  while evaluating the option {options[-1]}")
     place = "" if where or source.name in message else f"{source.name}: "
-    hint = "only files of the project can be read; put it below the folder with nxc.toml" if "forbidden" in message else ""
+    hint = (
+        "only files of the project can be read; put it below the folder with nxc.toml"
+        if "forbidden" in message
+        else ""
+    )
     return ConfigError(place + "\n".join([message, *where]), hint=hint)
 
 
 def _message(text: str) -> str:
     """Return what follows the last ``error:`` that says something."""
-    found = [words.strip() for words in re.findall(r"error:\s*([^\n]*(?:\n(?!\s*(?:at|…|\n|\d+\|)|error:).+)?)", text)]
+    found = [
+        words.strip()
+        for words in re.findall(r"error:\s*([^\n]*(?:\n(?!\s*(?:at|…|\n|\d+\|)|error:).+)?)", text)
+    ]
     said = [words for words in found if words]
     return said[-1] if said else text.strip().splitlines()[-1] if text.strip() else "nix-instantiate failed"
 
@@ -149,7 +172,7 @@ def _short(file: str, root: Path) -> str:
 
 
 def cached(source: Path, key: str, cache: Path, names: Path | None, op: Operation) -> Evaluated:
-    """Evaluate, or return what was evaluated before for the same ``key``, while the store still has its paths."""
+    """Evaluate, or take what was evaluated for the same ``key``, while the store still has its paths."""
     kept = cache / "eval" / f"{digest([key, str(source.resolve())])[:24]}.json"
     try:
         value = json.loads(kept.read_text())

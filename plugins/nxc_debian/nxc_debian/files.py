@@ -82,7 +82,9 @@ def held(path: Path, op: Operation, what: str) -> Iterator[None]:
         while not _try_lock(handle):
             op.check_cancelled()
             if time.monotonic() > end:
-                raise BuildError(f"another nxc has been at {what} for too long", hint="end it, or remove " + str(path))
+                raise BuildError(
+                    f"another nxc has been at {what} for too long", hint="end it, or remove " + str(path)
+                )
             if time.monotonic() > told:
                 op.step(f"waiting for another nxc that is at {what}", topic="build")
                 told = time.monotonic() + 10

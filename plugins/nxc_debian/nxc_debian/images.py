@@ -34,7 +34,9 @@ def replacing(path: Path) -> Iterator[Path]:
 
 def merged_tar(cache: Path, layers: Sequence[Layer], op: Operation) -> Path:
     """Return one tar of the layers, lowest first."""
-    path = cache / "images" / f"rootfs-{digest([recipe_digest(), [layer.digest for layer in layers]])[:16]}.tar"
+    path = (
+        cache / "images" / f"rootfs-{digest([recipe_digest(), [layer.digest for layer in layers]])[:16]}.tar"
+    )
     if not path.exists():
         size = sum(layer.tar.stat().st_size for layer in layers) >> 20
         op.need_disk(cache, size + 10, "a root file system")
@@ -45,11 +47,17 @@ def merged_tar(cache: Path, layers: Sequence[Layer], op: Operation) -> Path:
 
 
 def ramdisk(
-    cache: Path, small: Sequence[Member], layers: Sequence[Layer], roles: Mapping[str, Sequence[str]], op: Operation
+    cache: Path,
+    small: Sequence[Member],
+    layers: Sequence[Layer],
+    roles: Mapping[str, Sequence[str]],
+    op: Operation,
 ) -> Path:
-    """Return an initial ramdisk: the small one that boots, then every layer, uncompressed because they are."""
+    """Return an initial ramdisk: the small one that boots, then every layer, as it is."""
     listed = [[member.name, member.mode, digest(member.content.hex())] for member in small]
-    key = digest([listed, [layer.name for layer in layers], [layer.digest for layer in layers], roles, cpio_digest()])
+    key = digest(
+        [listed, [layer.name for layer in layers], [layer.digest for layer in layers], roles, cpio_digest()]
+    )
     path = cache / "images" / f"ramdisk-{key[:16]}.initrd"
     if path.exists():
         return path
@@ -72,12 +80,16 @@ def cpio_digest() -> str:
 
 def _role_files(roles: Mapping[str, Sequence[str]]) -> list[Member]:
     return [
-        Member(name=f"nxc/roles/{role}", mode=0o100444, content="".join(f"{name}\n" for name in names).encode())
+        Member(
+            name=f"nxc/roles/{role}", mode=0o100444, content="".join(f"{name}\n" for name in names).encode()
+        )
         for role, names in sorted(roles.items())
     ]
 
 
-def small_initrd(guest: Path, initrd: Mapping[str, str], kernel: Layer, release: str, busybox: Path, op: Operation) -> list[Member]:
+def small_initrd(
+    guest: Path, initrd: Mapping[str, str], kernel: Layer, release: str, busybox: Path, op: Operation
+) -> list[Member]:
     """List what boots: init, a static busybox, the few modules that it loads."""
     wanted = [
         word
@@ -131,8 +143,13 @@ def read_modules(tar: Path, release: str, wanted: Sequence[str]) -> list[tuple[s
                 # modules.dep lists what is needed first last
                 ordered.update(dict.fromkeys([*reversed(depends[paths[key]]), paths[key]]))
             elif key not in built_in:
-                raise BuildError(f"the kernel {release} has no module {name}, which the ramdisk needs to boot")
-        return [(PurePosixPath(path).name.partition(".ko")[0] + ".ko", _plain(path, read(path))) for path in ordered]
+                raise BuildError(
+                    f"the kernel {release} has no module {name}, which the ramdisk needs to boot"
+                )
+        return [
+            (PurePosixPath(path).name.partition(".ko")[0] + ".ko", _plain(path, read(path)))
+            for path in ordered
+        ]
 
 
 def _module_name(path: str) -> str:

@@ -1,4 +1,4 @@
-"""The cache of layers: those that are missing are made by the worker, shared between builds, kept when a later one fails."""
+"""The cache of layers: made by the worker where missing, shared by builds, kept when a later one fails."""
 
 from __future__ import annotations
 
@@ -149,8 +149,10 @@ def available_memory() -> int:
     for line in Path("/proc/meminfo").read_text().splitlines():
         if line.startswith("MemAvailable:"):
             found.append(int(line.split()[1]) // 1024)
-    limits = (("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
-              ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"))
+    limits = (
+        ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
+        ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
+    )
     for limit, usage in limits:
         with contextlib.suppress(OSError, ValueError):
             found.append((int(Path(limit).read_text()) - int(Path(usage).read_text())) // MEBIBYTE)

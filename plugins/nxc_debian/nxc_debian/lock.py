@@ -1,4 +1,4 @@
-"""nxc.lock: every Debian package of a project's systems, by version and sha256. Pure values; apt is elsewhere."""
+"""nxc.lock: every Debian package of a project's systems, by version and sha256. Pure values."""
 
 from __future__ import annotations
 
@@ -68,12 +68,17 @@ class Lock:
         """Forget the roles that a composition no longer has, and packages that nothing asks for any more."""
         kept = {name: self.compositions[composition][name] for name in roles} if roles else {}
         lock = evolve(self, compositions={**self.compositions, composition: kept})
-        every = [*lock.sets.values(), *(found for each in lock.compositions.values() for found in each.values())]
+        every = [
+            *lock.sets.values(),
+            *(found for each in lock.compositions.values() for found in each.values()),
+        ]
         used = {name for found in every for name in found.packages}
         return evolve(lock, packages={name: found for name, found in lock.packages.items() if name in used})
 
     def _with(self, packages: Iterable[Package], **changes: Any) -> Lock:
-        return evolve(self, packages={**self.packages, **{found.name: found for found in packages}}, **changes)
+        return evolve(
+            self, packages={**self.packages, **{found.name: found for found in packages}}, **changes
+        )
 
 
 def render(lock: Lock) -> str:
@@ -136,8 +141,13 @@ def parse(text: str, path: Path) -> Lock:
             compositions={name: _parse_sets(roles) for name, roles in value["compositions"].items()},
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ConfigError(f"{path}: not a lock file ({type(error).__name__}: {error})", hint=way_out) from error
-    every = [*lock.sets.values(), *(found for roles in lock.compositions.values() for found in roles.values())]
+        raise ConfigError(
+            f"{path}: not a lock file ({type(error).__name__}: {error})", hint=way_out
+        ) from error
+    every = [
+        *lock.sets.values(),
+        *(found for roles in lock.compositions.values() for found in roles.values()),
+    ]
     missing = sorted({name for found in every for name in found.packages} - lock.packages.keys())
     if missing:
         raise ConfigError(f"{path}: names {missing[0]} but does not say which version", hint=way_out)
@@ -146,5 +156,6 @@ def parse(text: str, path: Path) -> Lock:
 
 def _parse_sets(value: Mapping[str, Any]) -> dict[str, PackageSet]:
     return {
-        name: PackageSet(asked=tuple(row["asked"]), packages=tuple(row["packages"])) for name, row in value.items()
+        name: PackageSet(asked=tuple(row["asked"]), packages=tuple(row["packages"]))
+        for name, row in value.items()
     }

@@ -1,4 +1,4 @@
-"""Starting the worker that unpacks, installs and packs: as root in a mount namespace, else as root of a user namespace."""
+"""Starting the worker: as root in namespaces of its own, else as root of a user namespace."""
 
 from __future__ import annotations
 
@@ -18,7 +18,17 @@ from nxc_debian.files import no_space, replace_text
 
 LONGEST = 4 * 3600.0
 """Seconds that one run of the worker may take."""
-_FLAGS = ("--mount", "--pid", "--net", "--ipc", "--uts", "--fork", "--kill-child=KILL", "--propagation", "private")
+_FLAGS = (
+    "--mount",
+    "--pid",
+    "--net",
+    "--ipc",
+    "--uts",
+    "--fork",
+    "--kill-child=KILL",
+    "--propagation",
+    "private",
+)
 
 
 def enter_argv() -> tuple[str, ...]:
@@ -75,14 +85,21 @@ def work(job: Mapping[str, Any], folder: Path, op: Operation, done: Callable[[st
             op.step(told["step"], topic="build", layer=told.get("layer"))
 
     paths = os.pathsep.join(path for path in sys.path if path)
-    environment = {**base_environment(), "PYTHONPATH": paths, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONHASHSEED": "0"}
+    environment = {
+        **base_environment(),
+        "PYTHONPATH": paths,
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONHASHSEED": "0",
+    }
     argv = (*enter_argv(), sys.executable, "-m", "nxc_debian.inside", str(job_file))
     try:
         op.run(argv, env=environment, timeout=LONGEST, on_line=hear, cwd=Path("/"))
     except CommandError as error:
         if failures:
             message, hint = failures[0]
-            raise (no_space(folder) if "No space left on device" in message else BuildError(message, hint=hint)) from error
+            raise (
+                no_space(folder) if "No space left on device" in message else BuildError(message, hint=hint)
+            ) from error
         raise _not_started(error, last) from error
 
 

@@ -13,7 +13,9 @@ class DebianOptions:
 
     mirror: str | None = field(
         default=None,
-        metadata={"help": "mirror to use: an address, or a whole `deb` line; default: the machine's own apt sources"},
+        metadata={
+            "help": "mirror to use: an address, or a whole `deb` line; default: the machine's own apt sources"
+        },
     )
     suite: str | None = field(
         default=None,

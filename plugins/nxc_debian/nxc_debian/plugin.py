@@ -13,5 +13,7 @@ NXC_API = 1
 def nxc_bases() -> Iterator[BaseEntry]:
     """Offer the Debian base."""
     yield BaseEntry(
-        name="debian", summary="Debian systems, from a Debian mirror alone", target="nxc_debian.base:DebianBase"
+        name="debian",
+        summary="Debian systems, from a Debian mirror alone",
+        target="nxc_debian.base:DebianBase",
     )

@@ -70,13 +70,19 @@ def load(path: Path) -> Lock | None:
 
 
 def update(
-    resolver: Resolver, composition: str, roles: Mapping[str, Sequence[str]], sets: Sequence[str], op: Operation
+    resolver: Resolver,
+    composition: str,
+    roles: Mapping[str, Sequence[str]],
+    sets: Sequence[str],
+    op: Operation,
 ) -> Lock:
     """Return a lock that holds the named sets and every role's packages; it is on disk too.
 
     Nothing is resolved and no list fetched when the lock has it all.
     """
-    with held(resolver.cache / "locks" / f"lock-{_mark(resolver.path)}", op, f"resolving for {resolver.path}"):
+    with held(
+        resolver.cache / "locks" / f"lock-{_mark(resolver.path)}", op, f"resolving for {resolver.path}"
+    ):
         known = None if resolver.relock else load(resolver.path)
         if known is not None and known.suite != resolver.suite:
             raise ConfigError(
@@ -110,7 +116,8 @@ def _saved(resolver: Resolver, found: Lock) -> Lock:
             replace_text(resolver.path, text)
     except OSError as error:
         raise BuildError(
-            f"{resolver.path} cannot be written: {error.strerror}", hint="the lock belongs beside the composition"
+            f"{resolver.path} cannot be written: {error.strerror}",
+            hint="the lock belongs beside the composition",
         ) from error
     return found
 
@@ -127,7 +134,9 @@ def asked_of(name: str) -> tuple[str, ...]:
 
 
 def _covers(known: Lock, composition: str, roles: Mapping[str, Sequence[str]], sets: Iterable[str]) -> bool:
-    if any(name not in known.sets or known.sets[name].asked != tuple(sorted(asked_of(name))) for name in sets):
+    if any(
+        name not in known.sets or known.sets[name].asked != tuple(sorted(asked_of(name))) for name in sets
+    ):
         return False
     if "base" not in known.sets or known.sets["base"].asked != tuple(sorted(BASE)):
         return False
@@ -160,7 +169,11 @@ def _single(resolver: Resolver, known: Lock, names: Sequence[str], op: Operation
     """Lock packages alone, without what they depend on: their files are taken, they are not installed."""
     base = known.members(known.sets["base"])
     stanzas = debs.stanzas(resolver.cache, resolver.apt, base, op)
-    found = apt_tool.resolve(resolver.apt, names, op, installed=stanzas, pinned=known.packages.values()) if names else []
+    found = (
+        apt_tool.resolve(resolver.apt, names, op, installed=stanzas, pinned=known.packages.values())
+        if names
+        else []
+    )
     return _packages(resolver, known, [each for each in found if each[0] in names], op)
 
 
@@ -171,7 +184,9 @@ def _kernel(resolver: Resolver, known: Lock, name: str, op: Operation) -> list[P
     found = apt_tool.resolve(resolver.apt, [name], op, installed=stanzas, pinned=known.packages.values())
     images = [each for each in found if each[0].startswith("linux-image-") and each[0] != name]
     if not images:
-        raise BuildError(f"the mirror's {name} names no kernel", hint="give another mirror: -o debian.mirror=ADDRESS")
+        raise BuildError(
+            f"the mirror's {name} names no kernel", hint="give another mirror: -o debian.mirror=ADDRESS"
+        )
     return _packages(resolver, known, images, op)
 
 
@@ -202,7 +217,9 @@ def _resolve(
     return _packages(resolver, known, found, op)
 
 
-def _packages(resolver: Resolver, known: Lock, found: Sequence[tuple[str, str]], op: Operation) -> list[Package]:
+def _packages(
+    resolver: Resolver, known: Lock, found: Sequence[tuple[str, str]], op: Operation
+) -> list[Package]:
     shown = apt_tool.show(resolver.apt, found, op)
     packages = []
     for key in found:
@@ -211,10 +228,12 @@ def _packages(resolver: Resolver, known: Lock, found: Sequence[tuple[str, str]],
             packages.append(locked)
             continue
         if key not in shown:
-            raise BuildError(f"the mirror's lists do not describe {key[0]} {key[1]}", hint="try again, or --relock")
+            raise BuildError(
+                f"the mirror's lists do not describe {key[0]} {key[1]}", hint="try again, or --relock"
+            )
         if locked is not None:
             raise BuildError(
-                f"{key[0]} is locked at {locked.version}, which the mirror no longer has; it now has {key[1]}",
+                f"{key[0]} is locked at {locked.version}, the mirror now has {key[1]} only",
                 hint="`nxc build --relock` takes the mirror's present versions",
             )
         package = apt_tool.to_package(shown[key])

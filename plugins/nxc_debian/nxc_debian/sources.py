@@ -65,7 +65,12 @@ def parse_lines(text: str) -> Iterator[Source]:
         if match is None or match[2].startswith("cdrom:") or match[3].endswith("/"):
             continue
         options, uri, suite, components = match.groups()
-        fields = {"Types": "deb", "URIs": uri, "Suites": suite, "Components": components.partition("#")[0].strip()}
+        fields = {
+            "Types": "deb",
+            "URIs": uri,
+            "Suites": suite,
+            "Components": components.partition("#")[0].strip(),
+        }
         for option in (options or "").split():
             name, _, value = option.partition("=")
             fields[_OPTION_FIELDS.get(name, name.title())] = value.replace(",", " ")
@@ -113,7 +118,7 @@ def _source(fields: dict[str, str]) -> Source:
 
 
 def debian_sources(sources: Iterable[Source], suite: str) -> list[Source]:
-    """Keep what is Debian's and of this release; a source by alias (``stable``) is kept to be looked at later."""
+    """Keep what is Debian's and of this release; what a name like ``stable`` means is seen later."""
     return [source for source in sources if source.releases & {suite, *ALIASES}]
 
 
@@ -138,7 +143,7 @@ def _other_release(source: Source, suite: str) -> Source:
 
 
 def mirror_sources(mirror: str, suite: str) -> list[Source]:
-    """Make sources of the ``mirror`` option: a whole ``deb`` line, or an address with the release and its updates."""
+    """Make sources of the ``mirror`` option: a whole ``deb`` line, or an address."""
     if mirror.startswith("deb "):
         return list(parse_lines(mirror))
     fields = {"Types": "deb", "URIs": mirror, "Suites": f"{suite} {suite}-updates", "Components": "main"}

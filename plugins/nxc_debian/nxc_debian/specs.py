@@ -1,4 +1,4 @@
-"""Which layers a composition needs: what goes into each, and its key. Pure but for reading the guest's files."""
+"""Which layers a composition needs: what goes into each, and its key."""
 
 from __future__ import annotations
 
@@ -82,7 +82,9 @@ def guest_spec(
     """nxc's own part of every system. What a role uses (``used``) is not masked."""
     listed = read_manifest(manifest)
     given = {"ssh"} if guest.ssh else set()
-    files, folders, wants = {}, {}, {}
+    files: dict[str, dict[str, str]] = {}
+    folders: dict[str, str] = {}
+    wants: dict[str, list[str]] = {}
     for entry in listed["files"]:
         text = (manifest.parent / entry["source"]).read_text()
         files[entry["target"]] = {"text": text, "mode": entry["mode"]}
@@ -126,7 +128,11 @@ def used_units(systems: Mapping[str, Mapping[str, Any]]) -> frozenset[str]:
 
 
 def role_spec(
-    base: Spec, role: str, system: Mapping[str, Any], packages: Sequence[Package], derivations: Sequence[Derivation],
+    base: Spec,
+    role: str,
+    system: Mapping[str, Any],
+    packages: Sequence[Package],
+    derivations: Sequence[Derivation],
     cache: Path,
 ) -> Spec:
     """What a role has beyond the base. Its name is not part of the key: equal roles share a layer."""

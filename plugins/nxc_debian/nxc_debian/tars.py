@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from nxc_debian.files import disk_full
 
@@ -73,7 +73,8 @@ def _member(entry: Entry) -> Iterator[bytes]:
     if member.type == tarfile.REGTYPE:
         member.size = entry.size
     member.pax_headers = {
-        f"SCHILY.xattr.{name}": value.decode("utf-8", "surrogateescape") for name, value in entry.xattrs.items()
+        f"SCHILY.xattr.{name}": value.decode("utf-8", "surrogateescape")
+        for name, value in entry.xattrs.items()
     }
     yield member.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape")
     if member.type == tarfile.REGTYPE and entry.size:
@@ -106,27 +107,34 @@ def _content(entry: Entry) -> Iterator[bytes]:
 
 
 def scan(root: Path, epoch: int, *, skip: Sequence[str] = ()) -> Iterator[Entry]:
-    """Yield a tree's entries in order, times no later than ``epoch``; of ``skip``, folders are there but empty."""
+    """Yield a tree's entries in order, times no later than ``epoch``.
+
+    Folders in ``skip``, where things are mounted during a build, are there but empty and of that time.
+    """
     links: dict[tuple[int, int], str] = {}
     yield entry_of(root, "", epoch, links)
     yield from _scan_folder(root, "", epoch, frozenset(skip), links)
 
 
+def _names(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir()]
+
+
 def _scan_folder(
     root: Path, folder: str, epoch: int, skip: frozenset[str], links: dict[tuple[int, int], str]
 ) -> Iterator[Entry]:
-    for name in sorted(os.listdir(root / folder)):
+    for name in sorted(_names(root / folder)):
         path = f"{folder}/{name}" if folder else name
         entry = entry_of(root / path, path, epoch, links)
         if stat.S_ISSOCK(entry.mode):
             continue
-        yield entry
+        yield evolve(entry, mtime=epoch) if path in skip else entry
         if stat.S_ISDIR(entry.mode) and path not in skip:
             yield from _scan_folder(root, path, epoch, skip, links)
 
 
 def entry_of(path: Path, name: str, epoch: int, links: dict[tuple[int, int], str]) -> Entry:
-    """Look at one file. ``links`` remembers first names, so that later names of one file become hard links."""
+    """Look at one file. ``links`` remembers first names: later names of a file become hard links."""
     found = path.lstat()
     mode, link, hard, device = found.st_mode, "", False, None
     if stat.S_ISLNK(mode):
@@ -161,7 +169,7 @@ def _xattrs(path: Path) -> dict[str, bytes]:
 
 
 def difference(upper: Path, lower: Path, epoch: int, *, skip: Sequence[str] = ()) -> list[Entry]:
-    """List what an overlay's upper folder changes, in order: no file that came out as it was, no opaque folder."""
+    """List what an overlay's upper folder changes, in order; nothing that came out as it was."""
     links: dict[tuple[int, int], str] = {}
     found = _difference(upper, lower, "", epoch, frozenset(skip), links)
     return [entry_of(upper, "", epoch, {})] + found if found else []
@@ -171,9 +179,9 @@ def _difference(
     upper: Path, lower: Path, folder: str, epoch: int, skip: frozenset[str], links: dict[tuple[int, int], str]
 ) -> list[Entry]:
     entries: list[Entry] = []
-    names = sorted(os.listdir(upper / folder))
+    names = sorted(_names(upper / folder))
     if _is_opaque(upper / folder):
-        hidden = set(os.listdir(lower / folder)) - set(names) if _is_folder(lower / folder) else set()
+        hidden = set(_names(lower / folder)) - set(names) if _is_folder(lower / folder) else set()
         names = sorted({*names, *hidden})
     else:
         hidden = set()
@@ -218,7 +226,12 @@ def _same_folder(entry: Entry, lower: Path, epoch: int) -> bool:
     if not _is_folder(lower):
         return False
     other = entry_of(lower, entry.name, epoch, {})
-    return (entry.mode, entry.uid, entry.gid, entry.xattrs) == (other.mode, other.uid, other.gid, other.xattrs)
+    return (entry.mode, entry.uid, entry.gid, entry.xattrs) == (
+        other.mode,
+        other.uid,
+        other.gid,
+        other.xattrs,
+    )
 
 
 def _same_file(entry: Entry, upper: Path, lower: Path, epoch: int) -> bool:

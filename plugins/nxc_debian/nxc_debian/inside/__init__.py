@@ -1,1 +1,1 @@
-"""What runs as root of a user namespace, or as root: unpacking, installing, packing. Started by namespace.py."""
+"""What runs as root of a user namespace, or as root: unpacking, installing, packing."""

@@ -1,4 +1,4 @@
-"""The worker: makes the layers of a job, one after the other or side by side, and says how it goes in JSON lines."""
+"""The worker: makes the layers of a job, and says how it goes in JSON lines."""
 
 from __future__ import annotations
 
@@ -34,8 +34,21 @@ def main(job_file: Path) -> int:
     if any(task["make"] != "squash" for task in tasks) and not (folder / "base").is_dir():
         say(step="unpacking the base system")
         (folder / "base").mkdir()
-        run(("tar", "-x", "-p", "--numeric-owner", "--xattrs", "--xattrs-include=*", "-C", str(folder / "base"),
-             "-f", job["base"]), timeout=1800)
+        run(
+            (
+                "tar",
+                "-x",
+                "-p",
+                "--numeric-owner",
+                "--xattrs",
+                "--xattrs-include=*",
+                "-C",
+                str(folder / "base"),
+                "-f",
+                job["base"],
+            ),
+            timeout=1800,
+        )
     return 1 if _attempt(tasks, job, folder, only=None, jobs=job["jobs"]) else 0
 
 
@@ -46,7 +59,9 @@ def say(**words: Any) -> None:
         os.write(1, line.encode())
 
 
-def _attempt(tasks: list[dict[str, Any]], job: dict[str, Any], folder: Path, *, only: str | None, jobs: int) -> bool:
+def _attempt(
+    tasks: list[dict[str, Any]], job: dict[str, Any], folder: Path, *, only: str | None, jobs: int
+) -> bool:
     """Make layers, each in a process of its own and ``jobs`` at once; all are tried. True when one failed."""
     waiting = [task for task in tasks if only in (None, task["make"])]
     running: dict[int, dict[str, Any]] = {}
@@ -61,8 +76,10 @@ def _attempt(tasks: list[dict[str, Any]], job: dict[str, Any], folder: Path, *, 
             task = running.pop(pid)
             failed = failed or status != 0
             if os.WIFSIGNALED(status):
-                say(error=f"the process that made {task['title']} was killed (signal {os.WTERMSIG(status)})",
-                    hint="memory may have run out: -o debian.scratch=disk")
+                say(
+                    error=f"the process that made {task['title']} was killed (signal {os.WTERMSIG(status)})",
+                    hint="memory may have run out: -o debian.scratch=disk",
+                )
         elif pid == 0:
             time.sleep(0.01)
         if time.monotonic() > beat + HEARTBEAT:
@@ -90,8 +107,12 @@ def _make(task: dict[str, Any], job: dict[str, Any], folder: Path) -> None:
         _pack(task, job, folder)
         say(done=task["layer"])
     except NxcError as error:
-        say(error=f"{task['title']}: {error.message}"[-3000:] if len(error.message) > 2900 else
-            f"{task['title']}: {error.message}", hint=error.hint[:500])
+        say(
+            error=f"{task['title']}: {error.message}"[-3000:]
+            if len(error.message) > 2900
+            else f"{task['title']}: {error.message}",
+            hint=error.hint[:500],
+        )
         raise
     except OSError as error:
         say(error=f"{task['title']}: {error.strerror}: {error.filename or ''}"[:3000])
@@ -116,9 +137,27 @@ def _pack(task: dict[str, Any], job: dict[str, Any], folder: Path) -> None:
 
 
 def squash(tar: Path, target: Path, level: int, epoch: int) -> None:
-    """Compress a tar to a squashfs. The caller must be root of its namespace: ``/`` is given to the caller."""
-    argv = ("mksquashfs", "-", str(target), "-tar", "-noappend", "-quiet", "-no-progress", "-no-exports")
-    argv += ("-comp", "zstd", "-Xcompression-level", str(level), "-mkfs-time", str(epoch), "-root-mode", "755")
+    """Compress a tar to a squashfs, as root of the namespace: ``/`` becomes the caller's."""
+    argv: tuple[str, ...] = (
+        "mksquashfs",
+        "-",
+        str(target),
+        "-tar",
+        "-noappend",
+        "-quiet",
+        "-no-progress",
+        "-no-exports",
+    )
+    argv += (
+        "-comp",
+        "zstd",
+        "-Xcompression-level",
+        str(level),
+        "-mkfs-time",
+        str(epoch),
+        "-root-mode",
+        "755",
+    )
     env = {name: value for name, value in os.environ.items() if name != "SOURCE_DATE_EPOCH"}
     try:
         run(argv, stdin=tar, timeout=3600, env=env)

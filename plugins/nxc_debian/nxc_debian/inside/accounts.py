@@ -32,8 +32,12 @@ def add(groups: Sequence[Mapping[str, Any]], users: Sequence[Mapping[str, Any]],
     for user in users:
         for name in user["extraGroups"]:
             _add_members(group, gshadow, name, [user["name"]])
-    for name, table, mode in (("passwd", passwd, 0o644), ("group", group, 0o644), ("shadow", shadow, 0o640),
-                              ("gshadow", gshadow, 0o640)):
+    for name, table, mode in (
+        ("passwd", passwd, 0o644),
+        ("group", group, 0o644),
+        ("shadow", shadow, 0o640),
+        ("gshadow", gshadow, 0o640),
+    ):
         _write(name, table, mode)
 
 
@@ -62,9 +66,13 @@ def _add_group(group: Table, gshadow: Table, wanted: Mapping[str, Any], ids: ran
     name, gid = wanted["name"], wanted["gid"]
     if name in group and gid is None:
         return
-    holder = next((row[0] for row in group.values() if gid is not None and row[2] == str(gid) and row[0] != name), None)
+    holder = next(
+        (row[0] for row in group.values() if gid is not None and row[2] == str(gid) and row[0] != name), None
+    )
     if holder is not None:
-        raise BuildError(f"users.groups.{name}: gid {gid} is that of group {holder}", hint="choose another gid")
+        raise BuildError(
+            f"users.groups.{name}: gid {gid} is that of group {holder}", hint="choose another gid"
+        )
     number = gid if gid is not None else _free((row[2] for row in group.values()), ids)
     members = group[name][3] if name in group else ""
     group[name] = [name, "x", str(number), members]
@@ -74,7 +82,9 @@ def _add_group(group: Table, gshadow: Table, wanted: Mapping[str, Any], ids: ran
 def _add_user(passwd: Table, shadow: Table, group: Table, user: Mapping[str, Any], epoch: int) -> None:
     name, uid = user["name"], user["uid"]
     before = passwd.get(name)
-    holder = next((row[0] for row in passwd.values() if uid is not None and row[2] == str(uid) and row[0] != name), None)
+    holder = next(
+        (row[0] for row in passwd.values() if uid is not None and row[2] == str(uid) and row[0] != name), None
+    )
     if holder is not None:
         raise BuildError(f"users.users.{name}: uid {uid} is that of user {holder}", hint="choose another uid")
     if uid is None:

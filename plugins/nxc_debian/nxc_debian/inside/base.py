@@ -22,10 +22,10 @@ EXCLUDED = (
     "path-exclude=/usr/share/lintian/*",
     "path-exclude=/usr/share/linda/*",
 )
-STARTED = ("getty@.service", "remote-fs.target")
+STARTED = ("remote-fs.target",)
 """Units of the base system that start by themselves; all others a composition asks for."""
-_MERGED = "for d in bin sbin lib lib32 lib64 libx32; do mkdir -p \"$1/usr/$d\" && ln -s \"usr/$d\" \"$1/$d\"; done"
-_KEYS = "mkdir -p \"$1/etc/ssh\" && for k in rsa ecdsa ed25519; do : > \"$1/etc/ssh/ssh_host_${k}_key\"; done"
+_MERGED = 'for d in bin sbin lib lib32 lib64 libx32; do mkdir -p "$1/usr/$d" && ln -s "usr/$d" "$1/$d"; done'
+_KEYS = 'mkdir -p "$1/etc/ssh" && for k in rsa ecdsa ed25519; do : > "$1/etc/ssh/ssh_host_${k}_key"; done'
 """With keys there, openssh-server does not spend seconds on making some that are removed again."""
 
 

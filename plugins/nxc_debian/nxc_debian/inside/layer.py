@@ -46,7 +46,11 @@ def _kernel(task: dict[str, Any], job: dict[str, Any], root: Path, epoch: int) -
 def _module_names(root: Path, release: str) -> list[str]:
     """List the modules that the kernel has, built in or not."""
     folder = root / "usr/lib/modules" / release
-    lines = [line.partition(":")[0] for name in ("modules.dep", "modules.builtin") for line in _lines(folder / name)]
+    lines = [
+        line.partition(":")[0]
+        for name in ("modules.dep", "modules.builtin")
+        for line in _lines(folder / name)
+    ]
     return sorted({Path(line).name.partition(".ko")[0].replace("-", "_") for line in lines})
 
 
@@ -59,7 +63,10 @@ def unpack(deb: Path, root: Path) -> None:
     pipe = root / RUN / "data.tar"
     pipe.parent.mkdir(parents=True, exist_ok=True)
     run(("dpkg-deb", "--fsys-tarfile", str(deb)), output=pipe, timeout=600)
-    run(("tar", "-x", "-p", "--numeric-owner", "--keep-directory-symlink", "-C", str(root), "-f", str(pipe)), timeout=600)
+    run(
+        ("tar", "-x", "-p", "--numeric-owner", "--keep-directory-symlink", "-C", str(root), "-f", str(pipe)),
+        timeout=600,
+    )
     pipe.unlink()
 
 
@@ -120,14 +127,43 @@ def _install(cache: Path, debs: list[str], root: Path, epoch: int) -> None:
     policy = root / "usr/sbin/policy-rc.d"
     policy.write_text(_POLICY)
     policy.chmod(0o755)
-    argv = ("apt-get", "install", "-y", "-q", "--no-install-recommends", "--allow-downgrades")
-    argv += ("-o", "Dir::Etc::sourcelist=/dev/null", "-o", "Dir::Etc::sourceparts=/dev/null", "-o", "Dir::Log=/tmp")
-    argv += ("-o", "Dpkg::Options::=--force-unsafe-io", "-o", "Dpkg::Options::=--force-confdef", "-o", "Dpkg::Use-Pty=0")
-    argv += ("-o", "APT::Sandbox::User=root", "-o", "Dir::Cache=/tmp", "-o", "Acquire::AllowUnsizedPackages=true")
+    argv: tuple[str, ...] = (
+        "apt-get",
+        "install",
+        "-y",
+        "-q",
+        "--no-install-recommends",
+        "--allow-downgrades",
+    )
+    argv += (
+        "-o",
+        "Dir::Etc::sourcelist=/dev/null",
+        "-o",
+        "Dir::Etc::sourceparts=/dev/null",
+        "-o",
+        "Dir::Log=/tmp",
+    )
+    argv += (
+        "-o",
+        "Dpkg::Options::=--force-unsafe-io",
+        "-o",
+        "Dpkg::Options::=--force-confdef",
+        "-o",
+        "Dpkg::Use-Pty=0",
+    )
+    argv += (
+        "-o",
+        "APT::Sandbox::User=root",
+        "-o",
+        "Dir::Cache=/tmp",
+        "-o",
+        "Acquire::AllowUnsizedPackages=true",
+    )
     try:
         chroot(root, (*argv, *(f"/{RUN}/debs/{Path(deb).name}" for deb in debs)), epoch)
     except CommandError as error:
         said = [line for line in error.stderr.splitlines() if line.strip()] or error.message.splitlines()
-        raise BuildError("packages were not installed:\n" + "\n".join(f"  {line}" for line in said[-12:])) from error
+        raise BuildError(
+            "packages were not installed:\n" + "\n".join(f"  {line}" for line in said[-12:])
+        ) from error
     shutil.rmtree(place)
-

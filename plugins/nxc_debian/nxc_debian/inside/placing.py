@@ -1,4 +1,4 @@
-"""Files and units of a composition, put into the system. All of it runs with the system's root as its root."""
+"""Files and units of a composition, put in place by code that has the system's root as its root."""
 
 from __future__ import annotations
 
@@ -84,8 +84,8 @@ def place_units(units: Mapping[str, Any]) -> None:
     for name, text in sorted(units.get("dropins", {}).items()):
         if not _exists(name):
             raise BuildError(
-                f"systemd.services: {name} has no command, and no package of the role ships a unit of that name",
-                hint="give it a script or serviceConfig.ExecStart, or name the package in environment.systemPackages",
+                f"{name} has no command, and no package of the role ships a unit of that name",
+                hint="give it a script or serviceConfig.ExecStart, or name its package in systemPackages",
             )
         place_text(f"{UNITS}/{name}.d/nxc.conf".lstrip("/"), text, "0644")
     for kind in ("wants", "requires"):

@@ -28,7 +28,9 @@ def copy_sources(store: Path, sources: Sequence[str], root: Path, epoch: int) ->
 
 def _copy_source(source: Path, target: Path, epoch: int) -> None:
     if not os.path.lexists(source):
-        raise BuildError(f"{source} is not there", hint="build again: it is copied when the composition is read")
+        raise BuildError(
+            f"{source} is not there", hint="build again: it is copied when the composition is read"
+        )
     target.parent.mkdir(parents=True, exist_ok=True)
     if source.is_dir() and not source.is_symlink():
         shutil.copytree(source, target, symlinks=True)
@@ -86,14 +88,19 @@ def _make_simple(found: Mapping[str, Any]) -> None:
         target.write_text(env["text"], errors="surrogateescape")
         target.chmod(0o555 if env.get("executable") else 0o444)
     else:
-        raise BuildError(f"{out}: a derivation of unknown kind {found['kind']}", hint="nix/ is newer than this nxc")
+        raise BuildError(
+            f"{out}: a derivation of unknown kind {found['kind']}", hint="nix/ is newer than this nxc"
+        )
 
 
 def _link_package(out: Path, names: Sequence[str]) -> None:
     """Make ``$out/bin`` hold links to every command of these Debian packages."""
     (out / "bin").mkdir(parents=True)
     for name in names:
-        lists = [*Path("/var/lib/dpkg/info").glob(f"{name}.list"), *Path("/var/lib/dpkg/info").glob(f"{name}:*.list")]
+        lists = [
+            *Path("/var/lib/dpkg/info").glob(f"{name}.list"),
+            *Path("/var/lib/dpkg/info").glob(f"{name}:*.list"),
+        ]
         for line in lists[0].read_text().splitlines() if lists else ():
             path = Path(line)
             if line.startswith(COMMANDS) and path.parent.as_posix() + "/" in COMMANDS and not path.is_dir():
@@ -115,7 +122,7 @@ def _join(found: Mapping[str, Any]) -> None:
 
 
 def _link_farm(source: Path, target: Path) -> None:
-    """Link what is in ``source`` into ``target``; a folder that several bring is merged. The first file wins."""
+    """Link what is in ``source`` into ``target``; folders are merged, the first file wins."""
     for child in sorted(source.iterdir()):
         place = target / child.name
         if not os.path.lexists(place):
@@ -135,7 +142,13 @@ def _run_command(found: Mapping[str, Any], script: str, root: Path, epoch: int) 
     inputs = [path for path in found["env"].get("buildInputs", "").split() if path]
     work = f"/tmp/nxc-{Path(found['out']).name}"
     search = [f"{path}/bin" for path in inputs] + ["/usr/bin", "/bin", "/usr/sbin", "/sbin"]
-    env |= {"out": found["out"], "name": found["env"]["name"], "PATH": ":".join(search), "HOME": work, "TMPDIR": work}
+    env |= {
+        "out": found["out"],
+        "name": found["env"]["name"],
+        "PATH": ":".join(search),
+        "HOME": work,
+        "TMPDIR": work,
+    }
     env |= {"NIX_BUILD_TOP": work, "buildInputs": " ".join(inputs)}
     (root / RUN).mkdir(parents=True, exist_ok=True)
     (root / RUN / "script").write_text(f"mkdir -p {work} && cd {work}\n{script}\n")
@@ -147,4 +160,6 @@ def _run_command(found: Mapping[str, Any], script: str, root: Path, epoch: int) 
         tail = "\n".join(f"  {line}" for line in said)
         raise BuildError(f"runCommand `{found['env']['name']}' failed ({code}):\n{tail}") from error
     if not os.path.lexists(root / found["out"].lstrip("/")):
-        raise BuildError(f"runCommand `{found['env']['name']}' made nothing at $out", hint="its script must create $out")
+        raise BuildError(
+            f"runCommand `{found['env']['name']}' made nothing at $out", hint="its script must create $out"
+        )

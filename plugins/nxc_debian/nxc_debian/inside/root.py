@@ -39,7 +39,10 @@ def environment(epoch: int) -> dict[str, str]:
 def chroot(root: Path, argv: Sequence[str], epoch: int, *, env: Mapping[str, str] | None = None) -> Completed:
     """Run a command in the root."""
     return run(
-        ("chroot", str(root), *argv), env={**environment(epoch), **(env or {})}, timeout=TIMEOUT, cwd=Path("/")
+        ("chroot", str(root), *argv),
+        env={**environment(epoch), **(env or {})},
+        timeout=TIMEOUT,
+        cwd=Path("/"),
     )
 
 

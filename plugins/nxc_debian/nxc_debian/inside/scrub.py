@@ -1,4 +1,4 @@
-"""What must not be in a layer: caches, logs, keys and ids. And which units start by themselves: none that nobody asked."""
+"""What must not be in a layer: caches, logs, keys, ids, and units that start though nobody asked."""
 
 from __future__ import annotations
 
