@@ -39,6 +39,9 @@ class LifeContract(FlavourHooks):
             assert running.op.claimed(), "nothing was claimed, so nobody could find what was started"
             for name in running:
                 _talk(running, name)
+            with pytest.raises(CommandError) as late:
+                running.connection(name).run(("sleep", "30"), timeout=0.5)
+            assert late.value.code is None, f"a late command was answered with code {late.value.code}"
         assert session.workspace.load(running.id).status is Status.STOPPED
         left = claims(session, running.id)
         assert not left, f"claims are left after down: {left}"
@@ -123,9 +126,9 @@ def _talk(running: Running, name: str) -> None:
     words = ("a b", "$HOME", "it's", 'say "no"', "two\nlines", "")
     ended = connection.run(("sh", "-c", script, "sh", *words), check=False, timeout=60)
     assert ended.code == 1, f"{name}: a command that exits with 1 was answered {ended.code}"
+    assert "wrong" not in ended.text, f"{name}: standard error is mixed into standard output"
     assert ended.text == "".join(f"{word}|" for word in words), f"{name}: arguments arrived as {ended.text!r}"
     assert ended.error_text.strip().endswith("wrong"), f"{name}: standard error was {ended.error_text!r}"
-    assert "wrong" not in ended.text, f"{name}: standard error is mixed into standard output"
     echoed = connection.run(("cat",), stdin=b"\x00\xff through", timeout=60)
     assert (echoed.code, echoed.stdout) == (0, b"\x00\xff through"), (
         f"{name}: standard input came back as {echoed}"
@@ -133,6 +136,3 @@ def _talk(running: Running, name: str) -> None:
     with pytest.raises(CommandError) as failed:
         connection.run(("sh", "-c", "exit 3"), timeout=60)
     assert failed.value.code == 3, f"{name}: exit code 3 was reported as {failed.value.code}"
-    with pytest.raises(CommandError) as late:
-        connection.run(("sleep", "30"), timeout=1)
-    assert late.value.code is None, f"{name}: a late command was answered with code {late.value.code}"

@@ -7,6 +7,7 @@ import socket
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import ClassVar
 
 from attrs import field, frozen
 
@@ -37,7 +38,7 @@ class LocalFlavour(Flavour[LocalOptions]):
     options_type = LocalOptions
     patience = 30.0
     # The node itself says who it is. A file that it once wrote would still be there after its death.
-    report = ("bash", "-c", 'cat < "/dev/tcp/127.0.0.1/$NXC_PORT"')
+    report: ClassVar[tuple[str, ...]] = ("bash", "-c", 'cat < "/dev/tcp/127.0.0.1/$NXC_PORT"')
 
     @property
     def guest(self) -> Guest:

@@ -1,0 +1,71 @@
+"""The contracts of the faulty drivers; ``tests/contract/test_faulty.py`` runs chosen tests of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from faulty_plugin import BASES, FLAVOURS
+
+from nxc_core.model import Guest
+from nxc_core.testing import BaseContract, FlavourContract
+
+COMPOSITION = """
+[roles.one.files]
+"index.html" = "hello"
+[roles.two]
+"""
+
+
+class FaultyFlavour(FlavourContract):
+    """Two nodes, little patience."""
+
+    __test__ = False
+    plugin = "faulty_plugin"
+    base = "plain"
+    settle = 0.5
+    notice = 2.5
+    stops_within = 2.0
+
+    @pytest.fixture
+    def composition(self, project: Path) -> Path:
+        """Two roles, a node each."""
+        path = project / "victims.toml"
+        path.write_text(COMPOSITION)
+        return path
+
+
+class FaultyBase(BaseContract):
+    """Two roles."""
+
+    __test__ = False
+    plugin = "faulty_plugin"
+    guest = Guest(init=False, ssh=False)
+    own_caches = True
+
+    @pytest.fixture
+    def composition(self, tmp_path: Path) -> Path:
+        """Two roles."""
+        path = tmp_path / "victims.toml"
+        path.write_text(COMPOSITION)
+        return path
+
+    def change(self, composition: Path) -> None:
+        """Another file."""
+        composition.write_text(COMPOSITION.replace("hello", "hello again"))
+
+
+for _name in FLAVOURS:
+    globals()[f"Test{_name}"] = type(f"Test{_name}", (FaultyFlavour,), {"flavour": _name.lower()})
+for _name in BASES:
+    globals()[f"Test{_name}"] = type(f"Test{_name}", (FaultyBase,), {"base": _name.lower()})
+for _name in ("Heavy", "Chatty", "Busy"):
+    globals()[f"Test{_name}"] = type(
+        f"Test{_name}", (FaultyFlavour,), {"flavour": "sound", "plugin": f"faulty_{_name.lower()}"}
+    )
+
+
+class TestAbsent(FaultyFlavour):
+    """A flavour that no plugin offers."""
+
+    flavour = "absent"
