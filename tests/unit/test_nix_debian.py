@@ -288,8 +288,10 @@ def test_timers_sockets_and_targets(roles: Document) -> None:
 
 def test_environment(roles: Document) -> None:
     files = roles["environment"]["files"]
-    assert files["etc/profile.d/nxc.sh"]["text"] == 'export A="1"\nexport P="/a:/b"\nexport S="s"\n'
-    assert files["etc/environment"]["text"] == 'S="s"\n'
+    assert files["etc/profile.d/nxc.sh"]["text"] == (
+        'export A="1"\nexport LANG="C.UTF-8"\nexport P="/a:/b"\nexport S="s"\n'
+    )
+    assert files["etc/environment"]["text"] == 'LANG="C.UTF-8"\nS="s"\n'
     assert "alias -- ll='ls -l'" in files["etc/profile.d/nxc-interactive.sh"]["text"]
     assert files["etc/a/b"] == {"text": "x", "mode": "0640", "user": "bob", "group": "5"}
     assert "etc/off" not in files

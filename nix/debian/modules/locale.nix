@@ -58,6 +58,10 @@ in
       message = "i18n: the debian base has no locale `${name}'; use C.UTF-8, C, POSIX, or one written xx_YY.UTF-8";
     }) unknown;
 
+    environment.sessionVariables = {
+      LANG = locale;
+    }
+    // extra;
     nxc.debian.packages = lib.optional (zone != null) "tzdata";
     environment.etc = {
       "localtime" = lib.mkIf (zone != null) { source = "/usr/share/zoneinfo/${zone}"; };

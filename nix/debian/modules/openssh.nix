@@ -160,10 +160,12 @@ in
         description = "Host keys of the role's ssh server";
         wantedBy = [ "ssh.service" ];
         before = [ "ssh.service" ];
+        unitConfig.ConditionPathExists = "!/etc/ssh/ssh_host_ed25519_key";
         serviceConfig = {
           Type = "oneshot";
           RemainAfterExit = true;
-          ExecStart = "/usr/bin/ssh-keygen -A";
+          # Not `ssh-keygen -A`: an RSA key takes seconds where a machine is emulated.
+          ExecStart = "/usr/bin/ssh-keygen -q -t ed25519 -N \"\" -f /etc/ssh/ssh_host_ed25519_key";
         };
       };
     })
