@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import re
+import shlex
+from pathlib import Path
 
 from nxc_core.connect import LOST
 from nxc_core.errors import CommandError, ConfigError
@@ -16,6 +18,8 @@ STOPPING = 300.0
 MARKER = "/run/nxc-before-reboot"
 """Shows that a node without a boot id of its own, as a container, has not rebooted yet."""
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
+SPARED = 97
+"""Exit code of an order that was not carried out, since it would have hit the machine that nxc runs on."""
 
 
 class PowerVerbs(ShellVerbs):
@@ -134,13 +138,22 @@ class PowerVerbs(ShellVerbs):
         )
 
     def _order(self, command: str) -> None:
-        """Give an order that may cost us the connection."""
+        """Give an order that may cost us the connection, unless it would hit the machine that nxc runs on.
+
+        A flavour's nodes may be plain processes: there ``systemctl poweroff`` would be the user's own.
+        """
+        here = shlex.quote(this_system())
+        guard = f'[ "$(cat {BOOT_ID} && readlink /proc/self/ns/pid)" != {here} ] || exit {SPARED}'
         try:
-            done = self.running.connection(self.name).run(timed(command, 30), check=False, timeout=60)
+            done = self.running.connection(self.name).run(
+                timed(f"{guard}; {command}", 30), check=False, timeout=60
+            )
         except CommandError as error:
             if not error.message.startswith(LOST):
                 raise self.failed(f"`{command}` has no answer", unanswered(error)) from error
         else:
+            if done.code == SPARED:
+                raise self._cannot("shut down or reboot a node, which shares the system of this machine")
             # A shell that the shutdown itself ended (SIGTERM) has done its work.
             if done.code not in (0, 143, 255):
                 raise self.failed(f"`{command}` failed with exit code {done.code}", said(done))
@@ -172,3 +185,8 @@ class PowerVerbs(ShellVerbs):
             self.running.op.outcome(Outcome(node=self.name, state=NodeState.STOPPED, boot_id=known.boot_id))
         with contextlib.suppress(CommandError):
             self.running.close(self.name)
+
+
+def this_system() -> str:
+    """Tell the system that nxc itself runs in: its boot, and its space of processes."""
+    return f"{Path(BOOT_ID).read_text()}{Path('/proc/self/ns/pid').readlink()}"

@@ -115,7 +115,8 @@ class UnitVerbs(ShellVerbs):
         """Return the last words of a unit; where there is no journal, nothing."""
         kind = "--user-unit" if user else "--unit"
         try:
-            done = self.attempt(f"journalctl --no-pager -n 12 -o cat {kind}={shlex.quote(unit)}", SHORT)
+            read = f"journalctl --no-pager -n 12 -o cat {kind}={shlex.quote(unit)}"
+            done = self.attempt(f"journalctl --sync 2> /dev/null || :; {read}", SHORT)
         except CommandError:
             return ""
         return "\n".join(tail(done.text)) if done.code == 0 else ""

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def not_python(error: SyntaxError | ValueError, name: str) -> TestFailed:
     """Return the error for a script that Python cannot read."""
-    if not isinstance(error, SyntaxError):
+    if not isinstance(error, SyntaxError) or error.lineno is None:
         return TestFailed(f"{name} is not Python: {error}")
     told = f"{name}, line {error.lineno}: {error.msg}"
     frames = [f'  File "{name}", line {error.lineno}']

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, cast
 
 from attrs import evolve, frozen
 
+from nxc_core import machine_shell
 from nxc_core.connect import LOST, ExecConnection
 from nxc_core.errors import CommandError
 from nxc_core.flavour import Flavour
@@ -41,7 +42,7 @@ case $1 in
   show) [ -e no-bus ] && { echo no bus >&2; exit 1; }; cat unit ;;
   list-jobs) cat jobs 2>/dev/null || echo No jobs running. ;;
   poweroff) touch off ;;
-  reboot) [ -e refuse ] && { echo refused >&2; exit 4; }; rm -f /run/nxc-before-reboot; touch rebooted ;;
+  reboot) [ -e refuse ] && { echo refused >&2; exit 4; }; touch rebooted ;;
   is-active) echo active ;;
   start) touch "started.$2" ;;
   *) exit 5 ;;
@@ -60,7 +61,7 @@ class Blunt(Flavour[NoOptions]):
     name = "blunt"
     accepts = ()
     options_type = NoOptions
-    patience: ClassVar[float] = 2.0
+    patience: ClassVar[float] = 0.7
 
     def deploy(self, plan: Plan, op: Operation) -> None:
         """Boot nothing."""
@@ -100,13 +101,19 @@ class Able(Blunt):
         (op.dir / node.name / "blocked").unlink()
 
 
+SAFE_PREAMBLE = (
+    'export PATH="$NODE:$PATH"; systemctl() { "$NODE/systemctl" "$@"; }; export -f systemctl; '
+    "readonly -f systemctl; set -euo pipefail; "
+)
+"""Stands for the real preamble, so that no command of a test ever meets this machine's systemctl."""
+
+
 class BashConnection(ExecConnection):
     """Runs commands on this machine, unless the node is off."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        function = f'BASH_FUNC_systemctl%%=() {{ {folder}/systemctl "$@"; }}'
-        super().__init__(ExecEndpoint(prefix=("env", "-C", str(folder), f"NODE={folder}", function)))
+        super().__init__(ExecEndpoint(prefix=("env", "-C", str(folder), f"NODE={folder}")))
 
     def run(
         self,
@@ -120,7 +127,9 @@ class BashConnection(ExecConnection):
         """Refuse like ssh does when nobody is there."""
         if (self.folder / "off").exists():
             raise CommandError(f"{LOST}: Connection refused", argv=tuple(argv), code=None)
-        return super().run(argv, check=check, timeout=timeout, stdin=stdin, output=output)
+        words = [word.replace(machine_shell.PREAMBLE, SAFE_PREAMBLE) for word in argv]
+        assert "systemctl" not in " ".join(argv) or SAFE_PREAMBLE in " ".join(words)
+        return super().run(words, check=check, timeout=timeout, stdin=stdin, output=output)
 
 
 class FakeRunning(Mapping[str, NodeHandle]):

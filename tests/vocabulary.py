@@ -19,6 +19,7 @@ from attrs import frozen
 from nxc_core.errors import TestFailed
 from nxc_core.flavour import Console, Links, Power
 from nxc_core.machine import NodeHandle
+from nxc_core.machine_power import BOOT_ID, this_system
 from nxc_core.model import SshEndpoint
 from nxc_core.script import run_script
 from nxc_core.script_driver import Driver
@@ -45,7 +46,7 @@ class Case:
             "links": isinstance(flavour, Links),
         }
         if "systemd" in self.needs:
-            given["systemd"] = node.execute("[ -d /run/systemd/system ] && command -v systemctl")[0] == 0
+            given["systemd"] = has_systemd(node)
         return all(given[need] for need in self.needs)
 
 
@@ -182,7 +183,7 @@ def copy_of_nothing_from_vm(node: NodeHandle) -> None:
 
 def wait_for_unit(node: NodeHandle) -> None:
     node.wait_for_unit("basic.target", timeout=BOOT)
-    with unit(node, "sleep 0.5; echo ready > /run/nxc-unit; sleep 600", kind="exec") as name:
+    with unit(node, "sleep 600", kind="exec") as name:
         node.wait_for_unit(name, timeout=60)
 
 
@@ -320,6 +321,14 @@ def crash_late(node: NodeHandle) -> None:
 # What the cases use
 
 
+def has_systemd(node: NodeHandle) -> bool:
+    """Whether the node has a systemd of its own, which is not the one of this machine."""
+    there = node.execute(f"cat {BOOT_ID}; readlink /proc/self/ns/pid")[1]
+    if there.strip() == this_system():
+        return False
+    return node.execute("[ -d /run/systemd/system ] && command -v systemctl")[0] == 0
+
+
 @contextlib.contextmanager
 def scratch(node: NodeHandle) -> Iterator[str]:
     """Make a folder on the node."""
@@ -347,7 +356,7 @@ def listener(node: NodeHandle, *, pause: float = 0.0) -> Iterator[int]:
     """Accept connections on some port of the node, with what is there: systemd, or Python."""
     port = 20000 + secrets.randbelow(10000)
     name = f"nxc-port-{port}"
-    if node.execute("[ -d /run/systemd/system ] && command -v systemd-run")[0] == 0:
+    if has_systemd(node):
         begin = f"systemd-run --quiet --unit={name} --socket-property=ListenStream={port} cat"
         end = f"systemctl stop {name}.socket {name}.service"
     else:

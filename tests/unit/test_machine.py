@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from nxc_core import machine_power, machine_shell, machine_units
+from nxc_core import machine_power, machine_shell, machine_units, process
 from nxc_core.errors import ConfigError, Interrupted, TestFailed
 from nxc_core.machine import NodeHandle
 from nxc_core.model import NodeState
@@ -19,7 +19,8 @@ CASES = [case for case in VERBS if "systemd" not in case.needs and case.name != 
 
 
 @pytest.fixture
-def running(tmp_path: Path) -> FakeRunning:
+def running(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeRunning:
+    monkeypatch.setattr(machine_power, "this_system", lambda: "another")
     return FakeRunning(tmp_path, {"server": 1, "client": 2})
 
 
@@ -134,8 +135,9 @@ def test_a_pipe_and_an_unset_variable_fail(node: NodeHandle) -> None:
     node.fail("false; true")
 
 
-def test_sbin_is_in_the_path(node: NodeHandle) -> None:
-    assert {"/usr/sbin", "/sbin"} <= set(node.succeed("echo $PATH").strip().split(":"))
+def test_sbin_is_in_the_path() -> None:
+    told = process.run(machine_shell.timed("echo $PATH", 30), env={"PATH": "/usr/bin:/bin"}).text
+    assert {"/usr/sbin", "/sbin", "/bin"} <= set(told.strip().split(":"))
 
 
 def test_a_node_that_is_gone_is_an_error_even_for_fail(running: FakeRunning, node: NodeHandle) -> None:
@@ -290,6 +292,14 @@ def test_shutdown_waits_until_the_node_is_gone(running: FakeRunning, node: NodeH
     node.shutdown()
 
 
+def test_an_order_never_hits_the_machine_that_nxc_runs_on(tmp_path: Path) -> None:
+    running = FakeRunning(tmp_path, {"server": 1})
+    for verb in (running["server"].shutdown, running["server"].reboot):
+        with pytest.raises(ConfigError, match="shares the system of this machine"):
+            verb()
+    assert not (running.folder("server") / "orders").exists()
+
+
 def test_a_node_that_does_not_go_down_is_late(running: FakeRunning, node: NodeHandle) -> None:
     (running.folder("server") / "systemctl").write_text("#!/bin/sh\n")
     with pytest.raises(TestFailed, match="waited 0.2 s for shutdown\n  last seen: it still runs as ever"):
@@ -326,7 +336,7 @@ def test_reboot_of_a_node_without_a_boot_id_goes_by_a_marker(
 ) -> None:
     marker = running.folder("server") / "marker"
     monkeypatch.setattr(machine_power, "MARKER", str(marker))
-    with pytest.raises(TestFailed, match="waited 2 s for reboot\n  last seen: it has not rebooted yet"):
+    with pytest.raises(TestFailed, match="waited 0.7 s for reboot\n  last seen: it has not rebooted yet"):
         node.reboot()
     threading.Timer(0.5, marker.unlink).start()
     node.reboot()
