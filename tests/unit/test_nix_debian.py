@@ -99,11 +99,17 @@ def test_examples_evaluate(nix: Evaluator, example: Path) -> None:
 
 
 @pytest.mark.skipif(REAL_LIB is None, reason="compares with nixpkgs' lib where one is given")
-@pytest.mark.parametrize("folder", [*EXAMPLES, CASES], ids=lambda path: path.name)
+@pytest.mark.parametrize("folder", [*EXAMPLES, CASES / "live", CASES], ids=lambda path: path.name)
 def test_documents_are_the_same_with_the_real_lib(nix: Evaluator, folder: Path) -> None:
     options = ("-I", f"real={REAL_LIB}", "--arg", "lib", f"import {REAL_LIB}")
     composition = folder / ("roles.nix" if folder == CASES else "composition.nix")
     assert nix.document(composition) == nix.document(composition, *options)
+
+
+def test_the_composition_for_booted_machines_evaluates(nix: Evaluator) -> None:
+    document = nix.document(CASES / "live/composition.nix")
+    compile(document["testScript"], "live", "exec")
+    assert document["roles"]["server"]["failedAssertions"] == []
 
 
 def test_the_four_examples_are_there() -> None:
