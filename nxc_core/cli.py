@@ -113,7 +113,7 @@ def run(
             raise _usage(error, argv) from error
         raise
     finally:
-        invocation.report.close()
+        invocation.pause()
     return answer if isinstance(answer, int) else 0
 
 

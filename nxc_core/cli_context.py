@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import gc
 import inspect
-import json
-import logging
 import signal
 import sys
 import typing
@@ -17,13 +16,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from attrs import fields, frozen, has
 
-from nxc_core.config import Setting, Settings, find_root, load_settings
 from nxc_core.errors import Interrupted, UsageError
-from nxc_core.report import FileSink, Report, choose_sink, write
+from nxc_core.output import write
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # a verb imports what it needs: `nxc flavour list` is as quick as typer lets it be
+    from nxc_core.config import Setting, Settings
     from nxc_core.model import Json
     from nxc_core.plugins import Plugins
+    from nxc_core.report import Report
     from nxc_core.session import Session
 
 
@@ -37,7 +37,9 @@ class Common:
     offline: Annotated[
         bool | None, typer.Option("--offline/--online", help="Open no socket off this machine.")
     ] = None
-    verbose: Annotated[int, typer.Option("--verbose", "-v", count=True, help="Say more; twice for all.")] = 0
+    verbose: Annotated[
+        int, typer.Option("--verbose", "-v", count=True, show_default=False, help="Say more; twice for all.")
+    ] = 0
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say only warnings and errors.")] = False
     log_file: Annotated[
         Path | None,
@@ -76,7 +78,7 @@ class Invocation:
         self.extra = extra
         self.common = Common()
         self.overrides: dict[str, Setting] = {}
-        self.report = Report()
+        self._report: Report | None = None
         self._plugins: Plugins | None = None
         self._session: Session | None = None
         self._settings: Settings | None = None
@@ -110,11 +112,15 @@ class Invocation:
 
     def override(self, key: str, value: Json, origin: str) -> None:
         """Set a value from the command line; nothing else stands above it."""
+        from nxc_core.config import Setting
+
         self.overrides[key] = Setting(value=value, origin=origin)
 
     @property
     def settings(self) -> Settings:
         """All settings; raises ConfigError."""
+        from nxc_core.config import load_settings
+
         if self._settings is None:
             if self.common.offline is not None:
                 self.override(
@@ -135,16 +141,21 @@ class Invocation:
     def session(self, *, configured: bool = True) -> Session:
         """Return the project's session. What only looks or removes works with a broken configuration too."""
         if self._session is None:
+            from nxc_core.config import find_root
+            from nxc_core.report import Report
             from nxc_core.session import Session
 
             offline = bool(self.settings.get("offline")[0]) if configured else bool(self.common.offline)
             root = self.settings.root if configured else find_root(self.start)
-            self.report.sinks += self._sinks()
-            self._session = Session.open(root, sinks=[self.report], offline=offline, plugins=self.plugins)
+            self._report = Report(*self._sinks())
+            self._session = Session.open(root, sinks=[self._report], offline=offline, plugins=self.plugins)
             self.interrupts.soften = self._soften
+            gc.enable()
         return self._session
 
     def _sinks(self) -> list[Any]:
+        from nxc_core.report import FileSink, choose_sink
+
         sinks: list[Any] = [choose_sink(sys.stderr, verbose=self.common.verbose, quiet=self.common.quiet)]
         if self.common.log_file is not None:
             path = self.path(self.common.log_file)
@@ -155,6 +166,8 @@ class Invocation:
                     f"{path} cannot be written: {error.strerror}", hint="give another --log-file"
                 ) from error
         if self.common.verbose > 1:
+            import logging
+
             logging.basicConfig(stream=sys.stderr, level=logging.DEBUG, format="%(name)s: %(message)s")
         return sinks
 
@@ -174,13 +187,20 @@ class Invocation:
 
     # Saying
 
+    def pause(self) -> None:
+        """Let progress leave the terminal to what comes now."""
+        if self._report is not None:
+            self._report.close()
+
     def tell(self, text: str) -> None:
         """Write a result to standard output."""
-        self.report.close()
+        self.pause()
         write(sys.stdout, text + "\n")
 
     def tell_json(self, value: Any) -> None:
         """Write a result for a program."""
+        import json
+
         self.tell(json.dumps(value, indent=2, sort_keys=True, ensure_ascii=not _is_utf8(), default=str))
 
     def tell_table(self, rows: Sequence[Sequence[str]], *, indent: str = "") -> None:
@@ -195,12 +215,12 @@ class Invocation:
     def note(self, text: str) -> None:
         """Write a remark to standard error, unless asked to be quiet."""
         if not self.common.quiet:
-            self.report.close()
+            self.pause()
             write(sys.stderr, text + "\n")
 
     def warn(self, text: str) -> None:
         """Write a warning to standard error."""
-        self.report.close()
+        self.pause()
         write(sys.stderr, f"warning: {text}\n")
 
 
@@ -235,7 +255,7 @@ def verb(function: Callable[..., int | None]) -> Callable[..., int | None]:
         except KeyboardInterrupt:
             raise Interrupted("interrupted") from None
         finally:
-            invocation.report.close()
+            invocation.pause()
 
     run.__name__, run.__doc__ = function.__name__, function.__doc__
     run.__annotations__ = {p.name: p.annotation for p in parameters}

@@ -11,7 +11,7 @@ import typer
 from nxc_core.cli_complete import complete_deployments, complete_nodes, complete_targets
 from nxc_core.cli_context import Invocation
 from nxc_core.errors import ConfigError, NxcError, StateError, UsageError
-from nxc_core.report import write
+from nxc_core.output import write
 
 if TYPE_CHECKING:
     from nxc_core.process import Completed
@@ -48,7 +48,7 @@ def connect(
             raise UsageError("which node?", hint=f"the nodes of {running.id} are: {', '.join(running)}")
         node = next(iter(running))
     argv = running.connection(node).shell_argv(tuple(command or ()))
-    nxc.report.close()
+    nxc.pause()
     with nxc.abrupt():
         return process.interact(argv)
 
@@ -123,7 +123,7 @@ def _show_answer(nxc: Invocation, prefix: str, answer: Completed | NxcError) -> 
     """Show bytes as they are from one node to a file, else lines that cannot steer the terminal."""
     from nxc_core.lifecycle import printable
 
-    nxc.report.close()
+    nxc.pause()
     if isinstance(answer, NxcError):
         write(sys.stderr, f"{prefix}error: {answer.message}\n")
         return
@@ -160,7 +160,7 @@ def driver(
     session = nxc.session(configured=False)
     running = session.attach(deployment)
     if file is None and not test:
-        nxc.report.close()
+        nxc.pause()
         with nxc.abrupt():
             script.interact(running)
         return

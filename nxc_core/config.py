@@ -9,13 +9,15 @@ import shlex
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attrs import field, frozen
 
 from nxc_core.errors import ConfigError
-from nxc_core.model import Json
 from nxc_core.paths import config_file
+
+if TYPE_CHECKING:
+    from nxc_core.model import Json
 
 PROJECT_FILE = "nxc.toml"
 _VARIABLE = "NXC_"

@@ -21,6 +21,9 @@ def main(argv: Sequence[str] | None = None, *, extra: Sequence[object] = ()) -> 
 
 
 def _run(argv: Sequence[str], extra: Sequence[object]) -> int:
+    import gc
+
+    gc.disable()  # until there is a session: importing makes no garbage, looking for it takes a tenth of it
     from nxc_core.cli import run
     from nxc_core.cli_context import Interrupts
 
@@ -54,7 +57,7 @@ def _discard_output() -> None:
 
 
 def _tell(message: str, hint: str, code: int) -> int:
-    from nxc_core.report import write
+    from nxc_core.output import write
 
     write(sys.stderr, f"error: {message}\n" + (f"hint: {hint}\n" if hint else ""))
     return code

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import threading
@@ -12,6 +13,8 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Protocol
 
 from attrs import define, field
+
+from nxc_core.output import write
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
@@ -97,17 +100,6 @@ class _Memory:
         return lines
 
 
-def write(stream: IO[str], text: str) -> None:
-    """Write text to a stream whose encoding may lack characters, or which may be gone."""
-    with contextlib.suppress(ValueError, BrokenPipeError):
-        try:
-            stream.write(text)
-        except UnicodeEncodeError:
-            code = getattr(stream, "encoding", None) or "ascii"
-            stream.write(text.encode(code, "backslashreplace").decode(code))
-        stream.flush()
-
-
 class PlainSink:
     """A line per event: time, node, message. Repeats the last step in a long silence."""
 
@@ -170,18 +162,23 @@ class FileSink:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        self._file = os.fdopen(handle, "a", encoding="utf-8")
-        self._inner: Sink = JsonlSink(self._file) if path.suffix == ".jsonl" else _TextSink(self._file)
+        self._lock = threading.Lock()
+        self._append("")
+
+    def _append(self, text: str) -> None:
+        handle = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        with os.fdopen(handle, "a", encoding="utf-8", errors="backslashreplace") as file:
+            file.write(text)
 
     def __call__(self, event: Event) -> None:
-        with contextlib.suppress(OSError):  # a full disk must not stop the work that it reports
-            self._inner(event)
+        buffer = io.StringIO()
+        inner = JsonlSink(buffer) if self.path.suffix == ".jsonl" else _TextSink(buffer)
+        inner(event)
+        with self._lock, contextlib.suppress(OSError):  # a full disk must not stop the work that it reports
+            self._append(buffer.getvalue())
 
     def close(self) -> None:
-        """Bring it to the disk."""
-        with contextlib.suppress(OSError, ValueError):
-            self._file.flush()
+        """Nothing is kept back."""
 
 
 class _TextSink:
