@@ -173,6 +173,7 @@ class PowerVerbs(ShellVerbs):
         self.until("reboot", probe, self.running.flavour.deadline(self.running.op))
 
     def _reach(self, former: str) -> None:
+        self.off = False
         self.running.reach(self.name, former)
         outcome = self.running.outcome(self.name)
         if outcome.state is not NodeState.READY:
@@ -180,6 +181,7 @@ class PowerVerbs(ShellVerbs):
             raise self.failed(f"did not come up again: {outcome.cause or outcome.state.value}", last)
 
     def _stopped(self) -> None:
+        self.off = True
         known = self.running.outcome(self.name)
         if known.state is not NodeState.STOPPED:
             self.running.op.outcome(Outcome(node=self.name, state=NodeState.STOPPED, boot_id=known.boot_id))

@@ -42,9 +42,13 @@ Probe = Callable[[float], str | None]
 class ShellVerbs:
     """Running commands. Standard output is returned; standard error is shown as it comes back."""
 
+    off: bool
+    """Whether a verb stopped the node; others would wait for it in vain."""
+
     def __init__(self, running: Running, spec: NodeSpec) -> None:
         self.running = running
         self.spec = spec
+        self.off = False
 
     @property
     def name(self) -> str:
@@ -208,6 +212,8 @@ class ShellVerbs:
 
         Raises CommandError when the node does not answer.
         """
+        if self.off:
+            raise CommandError(f"{LOST}: {self.name} is off; start() boots it", argv=(), code=None)
         connection = self.running.connection(self.name)
         return connection.run(timed(command, limit), check=False, timeout=limit + KILL_AFTER + SLACK)
 
