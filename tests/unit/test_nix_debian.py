@@ -247,8 +247,7 @@ def test_lib_finds_the_programs_of_packages(roles: Document) -> None:
 
 def test_documents_do_not_depend_on_the_project_folder(nix: Evaluator) -> None:
     text = '{ pkgs, ... }: { roles.a.environment.etc.x.source = pkgs.writeText "x" "y"; }'
-    first, second = nix.document(text), nix.document(text)
-    assert first == second
+    assert nix.document(text) == nix.document(text)
 
 
 # Options
