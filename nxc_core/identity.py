@@ -35,7 +35,7 @@ def distribute(
     owner: dict[str, str] = {}
     for role in (_redistributed(role, (wanted or {}).get(role.name)) for role in roles.values()):
         for name in role.names() if role.count or role.hosts else ():
-            if not _LABEL.match(name):
+            if not _LABEL.fullmatch(name):
                 raise ConfigError(
                     f"{name!r} (role {role.name}) is not a host name",
                     hint="use lower-case letters, digits and inner hyphens, at most 63",

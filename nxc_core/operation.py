@@ -208,4 +208,6 @@ class Operation:
         path = root / f"nxc-{os.getuid()}-{self.name}-{name}"
         self.claim("folder", str(path))
         path.mkdir(mode=0o700, exist_ok=True)
+        if path.lstat().st_uid != os.getuid():
+            raise PreflightError(f"{path} belongs to someone else", hint="remove it, or set TMPDIR")
         return path

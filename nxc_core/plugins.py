@@ -158,7 +158,7 @@ def _register(manager: pluggy.PluginManager, plugin: object, name: str) -> None:
         )
         near = difflib.get_close_matches(wrong, hooks, 1)
         hint = f"did its author mean {near[0]}?" if near and wrong not in hooks else ""
-        raise PluginError(str(error).splitlines()[0] or "invalid hook", hint=hint) from error
+        raise PluginError("; ".join(str(error).split("\n")) or "invalid hook", hint=hint) from error
 
 
 def _pick(entries: Mapping[str, E], name: str, what: str, broken: Sequence[Broken]) -> E:

@@ -176,6 +176,10 @@ class _Child:
             os.killpg(self.process.pid, number)
 
     def end(self, code: int) -> Completed | CommandError:
+        for stream, rest in self.partial.items():
+            if rest.strip() and self.on_line is not None:
+                self.on_line(rest.decode("utf-8", "replace"))
+                self.partial[stream] = b""
         if self.timed_out:
             words = shlex.join(self.command.argv)
             tail = b"".join(self.chunks["stderr"])[-2000:].decode("utf-8", "replace").strip()

@@ -77,6 +77,7 @@ class Session:
         self.offline = offline
         self.sinks = list(sinks)
         self._cancel = threading.Event()
+        self._made: list[tuple[int, str]] = []
 
     @classmethod
     def open(
@@ -275,6 +276,7 @@ class Session:
         )
         folder = self.workspace.deployment_dir(id)
         folder.mkdir(parents=True, mode=0o700)
+        self._made.append((threading.get_ident(), id))
         (folder / "log").mkdir()
         state.save(folder / "build.json", build)
         state.save(folder / "deployment.json", deployment)
@@ -409,21 +411,25 @@ class Session:
         keep: bool = False,
     ) -> Iterator[Running]:
         """Build, start, and take down on any exit, also when the start itself fails, unless ``keep``."""
-        before = set(self.workspace.deployments())
+        before = set(self._made)
+        mine: set[tuple[int, str]] = set()
         try:
-            yield self.start(
-                source,
-                flavour=flavour,
-                base=base,
-                options=options,
-                roles=roles,
-                parameters=parameters,
-                fresh=True,
-            )
+            try:
+                running = self.start(
+                    source,
+                    flavour=flavour,
+                    base=base,
+                    options=options,
+                    roles=roles,
+                    parameters=parameters,
+                    fresh=True,
+                )
+            finally:  # what another nxc starts in this project meanwhile is none of our business
+                mine = {one for one in self._made if one[0] == threading.get_ident()} - before
+            yield running
         finally:
-            if not keep:
-                for id in set(self.workspace.deployments()) - before:
-                    self.down(id)
+            for _, id in () if keep else mine:
+                self.down(id)
 
     @property
     def broken(self) -> Sequence[Broken]:

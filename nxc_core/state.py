@@ -144,7 +144,10 @@ class Journal:
                 _sync_folder(self.path.parent)
 
     def records(self) -> Iterator[dict[str, Any]]:
-        """Yield all records, oldest first, the unknown ones too; raises StateError on a damaged middle."""
+        """Yield all records, oldest first, the unknown ones too.
+
+        Raises StateError for records of a newer nxc, and for a file of someone else.
+        """
         if not self.path.exists():
             return
         try:
@@ -160,13 +163,19 @@ class Journal:
                 record = json.loads(line)
             except ValueError:
                 continue  # torn by a crash: its claim had not returned, so nothing was made
-            if isinstance(record, dict):
-                if int(record.get("v", 1)) > JOURNAL_VERSION:
-                    raise StateError(
-                        f"{self.path} was written by a newer nxc",
-                        hint="upgrade nxc to use or remove this deployment",
-                    )
-                yield record
+            if not isinstance(record, dict) or not isinstance(record.get("v", 1), int):
+                raise self._damaged(line)
+            if record.get("v", 1) > JOURNAL_VERSION:
+                raise StateError(
+                    f"{self.path} was written by a newer nxc",
+                    hint="upgrade nxc to use or remove this deployment",
+                )
+            yield record
+
+    def _damaged(self, record: object) -> StateError:
+        return StateError(
+            f"{self.path} has a record that makes no sense: {str(record)[:80]}", hint="it was edited"
+        )
 
     def claim(self, resource: Resource) -> Resource:
         """Claim a resource; one that is already claimed is returned with what is known of it."""
@@ -200,9 +209,7 @@ class Journal:
             key = (str(record.get("kind")), str(record.get("id")))
             match record.get("op"):
                 case "claim":
-                    found[key] = Resource(
-                        kind=key[0], id=key[1], rank=int(record.get("rank", 0)), data=record.get("data", {})
-                    )
+                    found[key] = structure(record, Resource, str(self.path))
                 case "note" if key in found:
                     found[key] = evolve(found[key], data={**found[key].data, **record.get("data", {})})
                 case "release":
@@ -211,19 +218,16 @@ class Journal:
 
     def nodes(self) -> dict[str, Node]:
         """Map node names to the last report of each."""
-        return {
-            record["node"]["name"]: structure(record["node"], Node, str(self.path))
-            for record in self.records()
-            if record.get("op") == "node"
-        }
+        found = [structure(record.get("node"), Node, str(self.path)) for record in self._of("node")]
+        return {node.name: node for node in found}
 
     def outcomes(self) -> dict[str, Outcome]:
         """Map node names to the last outcome of each."""
-        return {
-            record["outcome"]["node"]: structure(record["outcome"], Outcome, str(self.path))
-            for record in self.records()
-            if record.get("op") == "outcome"
-        }
+        found = [structure(record.get("outcome"), Outcome, str(self.path)) for record in self._of("outcome")]
+        return {outcome.node: outcome for outcome in found}
+
+    def _of(self, operation: str) -> list[dict[str, Any]]:
+        return [record for record in self.records() if record.get("op") == operation]
 
 
 def _sync_folder(folder: Path) -> None:

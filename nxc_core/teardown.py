@@ -56,8 +56,8 @@ def _release_rank(
     if theirs:
         try:
             gone = {resource.key for resource in plugins.teardown(driver, theirs, op)}
-        except (NxcError, OSError) as error:
-            trouble.append(str(error))
+        except Exception as error:  # noqa: BLE001 - whatever a driver raises, the other ranks go on
+            trouble.append(str(error) if isinstance(error, NxcError) else f"{type(error).__name__}: {error}")
     for resource in theirs:
         if resource.key in gone:
             op.journal.release(resource)

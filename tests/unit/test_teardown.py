@@ -1,0 +1,156 @@
+"""Releasing: by rank, after failures, without the plugin."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from nxc_core.errors import DeployError, TeardownError
+from nxc_core.flavour import Flavour
+from nxc_core.hookspecs import FlavourEntry, hookimpl
+from nxc_core.model import Composition, Deployment, Group, Plan, Resource
+from nxc_core.operation import Operation
+from nxc_core.plugins import Plugins
+from nxc_core.state import Journal
+from nxc_core.teardown import release_all
+from nxc_core.testing.taker import TakerOptions
+
+calls: list[list[str]] = []
+refused: dict[str, Exception | None] = {}
+
+
+class Recorder(Flavour[TakerOptions]):
+    """Writes down what it is asked to release, and refuses what the test says."""
+
+    name = "recorder"
+    accepts = ()
+    options_type = TakerOptions
+
+    def deploy(self, plan: Plan, op: Operation) -> None:
+        raise NotImplementedError
+
+    def release(self, resources: Sequence[Resource], op: Operation) -> Sequence[Resource]:
+        calls.append([resource.id for resource in resources])
+        for resource in resources:
+            error = refused.get(resource.id)
+            if error is not None:
+                raise error
+        return [resource for resource in resources if resource.id not in refused]
+
+
+@pytest.fixture
+def op(tmp_path: Path) -> Iterator[Operation]:
+    calls.clear()
+    refused.clear()
+    yield Operation(
+        dir=tmp_path,
+        runtime=tmp_path,
+        cache=tmp_path,
+        journal=Journal(tmp_path / "journal.jsonl"),
+        emit=lambda event: None,
+        cancel=threading.Event(),
+        name="d",
+    )
+
+
+@pytest.fixture
+def plugins() -> Plugins:
+    @hookimpl
+    def nxc_flavours() -> Iterator[FlavourEntry]:
+        yield FlavourEntry(name="recorder", summary="s", target=f"{Recorder.__module__}:Recorder")
+
+    found = Plugins.discover(extra=[SimpleNamespace(NXC_API=1, __name__="r", nxc_flavours=nxc_flavours)])
+    found.flavour = lambda name, options=None: Recorder(TakerOptions())  # type: ignore[method-assign]
+    return found
+
+
+def deployment(flavour: str = "recorder") -> Deployment:
+    return Deployment(
+        id="d",
+        name="c",
+        composition=Composition(name="c", base="b", source=Path("/c"), roles=()),
+        groups=(Group(flavour=flavour),),
+        networks=(),
+        specs=(),
+        instances={},
+    )
+
+
+def claim(op: Operation, **ranks: int) -> None:
+    for name, rank in ranks.items():
+        op.claim("thing", name, rank=rank)
+
+
+def test_higher_ranks_go_first_and_newest_first_within_one(op: Operation, plugins: Plugins) -> None:
+    claim(op, net=0, a=2, port=1, b=2)
+    release_all(plugins, deployment(), op)
+    assert calls == [["b", "a"], ["port"], ["net"]]
+    assert op.claimed() == []
+    release_all(plugins, deployment(), op)
+    assert len(calls) == 3, "nothing is left to ask for"
+
+
+def test_what_could_not_be_released_is_named_and_kept(op: Operation, plugins: Plugins) -> None:
+    claim(op, net=0, a=2, b=2)
+    op.note(op.claimed()[1], pid=77)
+    refused["a"] = None
+    with pytest.raises(TeardownError) as told:
+        release_all(plugins, deployment(), op)
+    assert "could not release thing a (pid 77)" in told.value.message
+    assert "nxc down d" in told.value.hint
+    assert [found.id for found in op.claimed()] == ["a"]
+    refused.clear()
+    release_all(plugins, deployment(), op)
+    assert op.claimed() == []
+
+
+@pytest.mark.parametrize(
+    ("error", "phrase"),
+    [
+        (DeployError("engine away"), "engine away"),
+        (OSError(13, "Permission denied"), "Permission denied"),
+        (KeyError("pid"), "KeyError: 'pid'"),
+        (ExceptionGroup("several", [DeployError("x"), DeployError("y")]), "several"),
+    ],
+)
+def test_a_rank_that_fails_does_not_keep_the_others(
+    op: Operation, plugins: Plugins, error: Exception, phrase: str
+) -> None:
+    claim(op, net=0, a=2)
+    refused["a"] = error
+    with pytest.raises(TeardownError) as told:
+        release_all(plugins, deployment(), op)
+    assert phrase in told.value.message
+    assert calls == [["a"], ["net"]]
+    assert [found.id for found in op.claimed()] == ["a"]
+
+
+def test_without_the_plugin_the_claims_are_told_in_words(op: Operation) -> None:
+    claim(op, a=2)
+    op.note(op.claimed()[0], pid=77)
+    with pytest.raises(TeardownError) as told:
+        release_all(Plugins.discover(), deployment("gone"), op)
+    assert "flavour gone cannot be used" in told.value.message
+    assert "thing a (pid 77)" in told.value.message
+    assert "install its plugin" in told.value.hint
+    assert len(op.claimed()) == 1
+
+
+def test_without_claims_the_plugin_is_not_needed(op: Operation) -> None:
+    release_all(cast(Any, None), deployment("gone"), op)
+
+
+def test_claimed_folders_are_the_cores_own(op: Operation, plugins: Plugins) -> None:
+    folder = op.scratch("work")
+    (folder / "deep").mkdir()
+    (folder / "deep" / "file").write_text("x")
+    op.claim("folder", "/tmp/never-existed-at-all")
+    release_all(plugins, deployment(), op)
+    assert not folder.exists()
+    assert op.claimed() == []
+    assert calls == []
