@@ -52,7 +52,10 @@ def nxc(
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """One composition, every platform: build, start, test and take down distributed systems."""
+    """One composition, every platform.
+
+    Builds, starts, tests and takes down distributed systems.
+    """
 
 
 def _load(target: str) -> Any:

@@ -46,7 +46,10 @@ def init(
     folder: Annotated[Path, typer.Argument(metavar="[DIR]", show_default=False)] = Path(),
     show: Annotated[bool, typer.Option("--list", help="List the templates.")] = False,
 ) -> None:
-    """Write a composition to start from (basic by default) into DIR. Overwrites nothing."""
+    """Write a composition to start from.
+
+    TEMPLATE is basic by default, DIR is here. Nothing is overwritten.
+    """
     known = list_templates()
     if show:
         for name in known:

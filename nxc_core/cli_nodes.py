@@ -39,7 +39,10 @@ def connect(
     ] = None,
     deployment: Which = None,
 ) -> int:
-    """Open a root shell on a node, or run a command there on a terminal."""
+    """Open a root shell on a node, or run a command there.
+
+    The command has a terminal, as with ssh -t.
+    """
     from nxc_core import process
 
     running = nxc.session(configured=False).attach(deployment)
@@ -60,7 +63,7 @@ def choose_nodes(running: Running, text: str) -> list[str]:
     roles = {spec.role for spec in running.deployment.specs}
     chosen: list[str] = []
     for word in text.split(","):
-        if word in running:
+        if word in list(running):
             chosen.append(word)
         elif word in roles:
             chosen += [spec.name for spec in running.deployment.specs if spec.role == word]
@@ -83,7 +86,10 @@ def execute(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print what each node answered as JSON.")] = False,
 ) -> int:
-    """Run a command on nodes, without a terminal. Exits with its exit code, the highest of several."""
+    """Run a command on nodes, without a terminal.
+
+    Exits with its exit code, the highest of several.
+    """
     running = nxc.session(configured=False).attach(deployment)
     names = choose_nodes(running, target)
     if stdin and len(names) != 1:
@@ -154,7 +160,10 @@ def driver(
     test: Annotated[bool, typer.Option("--test", "-t", help="Run the composition's test script.")] = False,
     deployment: Which = None,
 ) -> None:
-    """Drive the nodes of a deployment with the NixOS test vocabulary: at a prompt, or by a script."""
+    """Drive nodes with the NixOS test vocabulary.
+
+    At a Python prompt, by the composition's test script (-t), or by a script of yours.
+    """
     from nxc_core import script
 
     session = nxc.session(configured=False)
@@ -244,7 +253,7 @@ def status(
     as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
     every: Annotated[bool, typer.Option("--all", "-a", help="Stopped deployments too.")] = False,
 ) -> None:
-    """Show the project's deployments and where each of their nodes has got to."""
+    """Show deployments and where their nodes have got to."""
     session = nxc.session(configured=False)
     found = [s for s in session.deployments() if every or s.status != "stopped"]
     told = [_describe(session, summary) for summary in found]
@@ -312,7 +321,10 @@ def ssh_config(
         str | None, typer.Argument(metavar="[ID]", show_default=False, autocompletion=complete_deployments)
     ] = None,
 ) -> None:
-    """Print a configuration for OpenSSH: nxc ssh-config >F; ssh -F F NODE."""
+    """Print a configuration for OpenSSH.
+
+    Use it as in: nxc ssh-config >FILE; ssh -F FILE NODE
+    """
     from nxc_core.model import SshEndpoint
 
     running = nxc.session(configured=False).attach(deployment)

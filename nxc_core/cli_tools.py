@@ -44,7 +44,7 @@ def flavour_show(
     name: Annotated[str, typer.Argument(metavar="NAME", autocompletion=complete_flavours)],
     as_json: AsJson = False,
 ) -> None:
-    """Show what a flavour accepts and gives, and its options."""
+    """Show a flavour and its options."""
     driver = nxc.plugins.flavour(name)
     _show_driver(nxc, driver, {"accepts": driver.accepts, "gives": sorted(driver.gives)}, as_json)
 
@@ -54,7 +54,7 @@ def base_show(
     name: Annotated[str, typer.Argument(metavar="NAME", autocompletion=complete_bases)],
     as_json: AsJson = False,
 ) -> None:
-    """Show what a base produces, and its options."""
+    """Show a base and its options."""
     driver = nxc.plugins.base(name)
     _show_driver(nxc, driver, {"produces": sorted(driver.produces)}, as_json)
 
@@ -93,7 +93,7 @@ def _describe_options(options_type: type[Any]) -> list[dict[str, str]]:
 
 
 def config(nxc: Invocation, as_json: AsJson = False) -> None:
-    """Show every setting, its value and where it comes from."""
+    """Show every setting and where it comes from."""
     from nxc_core.config import KEYS
 
     settings = nxc.settings
@@ -119,7 +119,10 @@ def doctor(
     nxc: Invocation,
     as_json: AsJson = False,
 ) -> int:
-    """Say what stands in the way on this machine, and what to do about it."""
+    """Say what stands in the way on this machine.
+
+    And what to do about it. Exits with 5 if the flavour and base that would be used cannot work.
+    """
     from nxc_core.cli_work import default_flavour
     from nxc_core.doctor import examine
 
@@ -152,7 +155,10 @@ def clean(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show the sizes of what nxc keeps; with --yes remove what no build and no deployment uses."""
+    """Show what nxc keeps on disk; remove it with --yes.
+
+    What a build or a live deployment uses is kept.
+    """
     from nxc_core.clean import remove, survey
 
     session = nxc.session(configured=False)

@@ -204,7 +204,10 @@ def build(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the build as JSON.")] = False,
 ) -> None:
-    """Build a composition. With nothing changed, nothing is done."""
+    """Build a composition.
+
+    With nothing changed, nothing is done. Prints the build's id.
+    """
     refuse_elsewhere()
     target = settle(nxc, wanted)
     if dry_run:
@@ -277,7 +280,10 @@ def start(
     new: Annotated[bool, typer.Option("--new", help="Start another beside one that runs already.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the deployment as JSON.")] = False,
 ) -> None:
-    """Build and start a composition, or go on with a start that was interrupted. Prints its id."""
+    """Build and start a composition.
+
+    Goes on with a start that was interrupted; what runs already is left as it is. Prints its id.
+    """
     refuse_elsewhere()
     _tell_running(nxc, _start(nxc, settle(nxc, wanted), given, fresh=new), as_json)
 
@@ -293,7 +299,10 @@ def up(
     new: Annotated[bool, typer.Option("--new", help="Start another beside one that runs already.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the deployment as JSON.")] = False,
 ) -> None:
-    """Build and start a composition and leave it running; take down what fails. With -t, test it."""
+    """Build and start a composition, and test it with -t.
+
+    Without -t it is left running. What fails is taken down, and so is what was tested; --keep leaves both.
+    """
     refuse_elsewhere()
     target = settle(nxc, wanted)
     session = nxc.session()
@@ -352,7 +361,10 @@ def stop(
     ] = None,
     every: Annotated[bool, typer.Option("--all", help="All deployments of the project.")] = False,
 ) -> None:
-    """Release everything that a deployment holds: from any process, after a crash, twice."""
+    """Release everything that a deployment holds.
+
+    Works from any process, after a crash, and twice. Without ID: the only one that lives.
+    """
     if every and ids:
         raise UsageError("--all and ids exclude each other", hint="leave out one of them")
     session = nxc.session(configured=False)

@@ -41,8 +41,6 @@ def _run(argv: Sequence[str], extra: Sequence[object]) -> int:
         return 0
     except KeyboardInterrupt:
         return _tell("interrupted", "", 130)
-    except BaseExceptionGroup as group:
-        return _tell_group(group, argv)
     except SystemExit:
         raise
     except BaseException as error:  # noqa: BLE001 - the last resort
@@ -68,6 +66,8 @@ def _tell_any(error: BaseException, argv: Sequence[str]) -> int:
 
     from nxc_core.errors import NxcError, TestFailed
 
+    if isinstance(error, BaseExceptionGroup):
+        return _tell_group(error, argv)
     if isinstance(error, TestFailed) and error.frames:
         return _tell(f"{_clean(error.message)}\n{_clean(error.frames.rstrip())}", error.hint, error.exit_code)
     if isinstance(error, NxcError):

@@ -1,0 +1,183 @@
+"""Each finding, made true."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+from pathlib import Path
+
+import pytest
+
+from nxc_core import doctor, paths, process
+from nxc_core.errors import PreflightError
+from nxc_core.model import Finding
+from nxc_core.plugins import Broken, Plugins
+from nxc_core.session import Session
+from tests import fake_plugin
+
+
+@pytest.fixture
+def session(tmp_path: Path) -> Session:
+    (tmp_path / "web").mkdir()
+    (tmp_path / "web" / "composition.nix").write_text(json.dumps({"roles": {"server": 1}}))
+    return Session.open(tmp_path / "web", plugins=Plugins.discover(extra=[fake_plugin]))
+
+
+def find(session: Session, subject: str) -> Finding:
+    found = doctor.examine(session, flavour="folder", base="paper").findings
+    (one,) = [finding for _, finding in found if finding.subject.startswith(subject)]
+    return one
+
+
+def in_the_way(session: Session, **choice: str) -> list[str]:
+    chosen = {"flavour": "folder", "base": "paper", **choice}
+    return [finding.subject for finding in doctor.examine(session, **chosen).in_the_way()]
+
+
+def test_a_sound_machine_has_nothing_in_the_way(session: Session) -> None:
+    assert in_the_way(session) == []
+    assert all(
+        finding.ok for _, finding in doctor.examine(session, flavour="folder", base="paper").findings[:3]
+    )
+
+
+def test_looking_changes_nothing(session: Session) -> None:
+    doctor.examine(session, flavour="folder", base="paper")
+    assert not session.workspace.root.exists()
+    assert not paths.cache_dir().exists()
+
+
+@pytest.mark.parametrize(("system", "machine"), [("Darwin", "arm64"), ("Linux", "aarch64")])
+def test_another_system(session: Session, monkeypatch: pytest.MonkeyPatch, system: str, machine: str) -> None:
+    monkeypatch.setattr("platform.system", lambda: system)
+    monkeypatch.setattr("platform.machine", lambda: machine)
+    assert in_the_way(session) == ["system"]
+    with pytest.raises(PreflightError, match=f"this is {system} on {machine}") as caught:
+        doctor.check_platform()
+    assert "Debian 12" in caught.value.hint
+
+
+def test_an_old_python() -> None:
+    assert not doctor.examine_python((3, 10, 9)).ok
+    assert doctor.examine_python((3, 11, 0)).ok
+
+
+def test_a_clock_that_is_behind() -> None:
+    finding = doctor.examine_clock(0.0)
+    assert not finding.ok
+    assert finding.detail == "1970-01-01 00:00 UTC is before nxc was installed"
+    assert doctor.examine_clock().ok
+
+
+def test_a_cache_that_is_a_file(session: Session) -> None:
+    paths.cache_dir().write_text("")
+    assert not find(session, "cache folder").ok
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_a_cache_of_someone_else(session: Session) -> None:
+    paths.cache_dir().mkdir()
+    os.chown(paths.cache_dir(), 12345, 12345)
+    finding = find(session, "cache folder")
+    assert "belongs to someone else" in finding.detail
+    assert "chown" in finding.hint
+    assert in_the_way(session) == ["cache folder"]
+
+
+def test_a_project_that_cannot_be_written(session: Session) -> None:
+    finding = doctor.examine_folder("project", Path("/proc/1/.nxc"))
+    assert "cannot be written" in finding.detail
+    assert not finding.ok
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting takes root")
+def test_little_room_on_a_small_tmpfs(session: Session) -> None:
+    paths.cache_dir().mkdir()
+    mounted = process.run(
+        ("mount", "-t", "tmpfs", "-o", "size=1m", "none", str(paths.cache_dir())), timeout=10, check=False
+    )
+    if mounted.code != 0:
+        pytest.skip("mounts are not allowed here")
+    try:
+        finding = find(session, "room for cache")
+    finally:
+        process.run(("umount", str(paths.cache_dir())), timeout=10)
+    assert not finding.ok
+    assert finding.detail.startswith("1 MiB free")
+    assert finding.advice, "a small project may still fit"
+
+
+def test_a_runtime_folder_that_others_enter(
+    session: Session, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    short = Path(f"/tmp/nxc-test-{os.getpid()}")
+    (short / "nxc").mkdir(parents=True)
+    try:
+        (short / "nxc").chmod(0o777)
+        monkeypatch.setenv("XDG_RUNTIME_DIR", str(short))
+        finding = find(session, "runtime folder")
+        assert "not a private folder of yours" in finding.detail
+        assert "runtime folder" in in_the_way(session)
+    finally:
+        shutil.rmtree(short)
+
+
+def test_a_driver_that_lacks_something(session: Session) -> None:
+    paths.cache_dir().mkdir()
+    (paths.cache_dir() / "folder-is-broken").touch()
+    assert in_the_way(session) == ["folders"]
+    assert in_the_way(session, flavour="other") == ["flavour other"], "another flavour's trouble is its own"
+
+
+def test_a_flavour_and_a_base_that_are_not_installed(session: Session) -> None:
+    assert in_the_way(session, flavour="nope", base="none") == ["flavour nope", "base none"]
+
+
+def test_a_broken_plugin(session: Session) -> None:
+    session.plugins.broken.append(Broken(name="bad", reason="ImportError: no docker"))
+    finding = find(session, "plugin bad")
+    assert (finding.ok, finding.detail) == (False, "ImportError: no docker")
+    assert in_the_way(session) == [], "it is not the one that is used"
+
+
+def test_a_process_that_a_lost_deployment_left(session: Session, tmp_path: Path) -> None:
+    token = "lost-folder-123/fake.process/it"
+    pid = process.spawn(("sleep", "60"), token=token, log=tmp_path / "log")
+    try:
+        finding = find(session, f"process {pid}")
+        assert "lost-folder-123" in finding.detail
+        assert f"kill {pid}" in finding.hint
+        assert finding.advice
+    finally:
+        os.kill(pid, signal.SIGKILL)
+
+
+def test_a_process_of_a_live_deployment_is_none(session: Session, tmp_path: Path) -> None:
+    source = session.workspace.project / "composition.nix"
+    running = session.start(source, flavour="folder", base="paper")
+    pid = process.spawn(("sleep", "60"), token=f"{running.id}/fake.process/it", log=tmp_path / "log")
+    try:
+        subjects = [f.subject for _, f in doctor.examine(session, flavour="folder", base="paper").findings]
+        assert f"process {pid}" not in subjects
+    finally:
+        os.kill(pid, signal.SIGKILL)
+
+
+def test_the_verb_exits_with_five(session: Session, capsys: pytest.CaptureFixture[str]) -> None:
+    from nxc_core.cli import run
+
+    argv = ["doctor", "-C", str(session.workspace.project)]
+    (session.workspace.project / "nxc.toml").write_text('base = "paper"\nflavour = "folder"\n')
+    assert run(argv, extra=[fake_plugin]) == 0
+    assert "  ok    Python: 3." in capsys.readouterr().out
+    paths.cache_dir().mkdir(exist_ok=True)
+    (paths.cache_dir() / "folder-is-broken").touch()
+    assert run(argv, extra=[fake_plugin]) == 5
+    told = capsys.readouterr()
+    assert "  FAIL  folders: asked\n        remove folder-is-broken" in told.out
+    assert "1 of these stand in the way of folder on paper" in told.err
+    assert run([*argv, "--json"], extra=[fake_plugin]) == 5
+    document = json.loads(capsys.readouterr().out)
+    assert (document["schema"], document["ok"]) == ("nxc.doctor/1", False)
