@@ -89,7 +89,7 @@ def test_addresses_are_unique_and_private(count: int) -> None:
     fours = [ipaddress.ip_address(a) for a, _ in network.members.values()]
     sixes = [ipaddress.ip_address(a) for _, a in network.members.values()]
     assert len({*fours, *sixes}) == 2 * count
-    four, six = ipaddress.ip_network(network.subnet), ipaddress.ip_network(network.subnet6)
+    four, six = ipaddress.IPv4Network(network.subnet), ipaddress.IPv6Network(network.subnet6)
     assert four.is_private
     assert six.subnet_of(ipaddress.IPv6Network("fd00::/8"))
     assert all(a in four and a not in (four.network_address, four.broadcast_address) for a in fours)

@@ -20,6 +20,7 @@ from nxc_core.model import (
     Build,
     Deployment,
     ExecEndpoint,
+    Json,
     Node,
     NodeState,
     Outcome,
@@ -79,7 +80,12 @@ def test_a_note_on_what_is_gone_changes_nothing(journal: Journal) -> None:
 def test_a_claim_is_synced_before_it_returns(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
     synced: list[bytes] = []
     real = os.fsync
-    monkeypatch.setattr(os, "fsync", lambda handle: (synced.append(journal.path.read_bytes()), real(handle)))
+
+    def sync(handle: int) -> None:
+        synced.append(journal.path.read_bytes())
+        real(handle)
+
+    monkeypatch.setattr(os, "fsync", sync)
     journal.claim(PORT)
     assert b"4242" in synced[0]
     assert len(synced) == 2, "the folder of a new journal must be synced too"
@@ -98,7 +104,7 @@ def test_threads_do_not_tear_each_others_lines(journal: Journal) -> None:
     assert len(journal.outstanding()) == 100
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(cut=st.integers(min_value=0, max_value=400))
 def test_a_torn_line_costs_only_itself(journal: Journal, cut: int) -> None:
     journal.path.unlink(missing_ok=True)
@@ -258,6 +264,6 @@ def test_two_nxc_do_not_work_on_the_same(tmp_path: Path) -> None:
 
 
 def test_data_of_any_shape_comes_back(tmp_path: Path) -> None:
-    tree = {"a": [1, 2.5, "x", None, True, {"b": []}], "c": {"d": {"e": "é"}}}
+    tree: dict[str, Json] = {"a": [1, 2.5, "x", None, True, {"b": []}], "c": {"d": {"e": "é"}}}
     state.save(tmp_path / "r", Resource(kind="k", id="i", data=tree))
     assert state.load(tmp_path / "r", Resource).data == tree

@@ -17,7 +17,7 @@ from nxc_core import Base, ConfigError, Operation
 from nxc_core.model import Artifact, BuildRequest, Composition, Guest, Kind, Need, Role, RoleBoot
 from nxc_example.kind import PROCESS_TREE
 
-ROLE_KEYS = {"count", "hosts", "files", "needs"}
+ROLE_KEYS: dict[str, type] = {"count": int, "hosts": list, "files": dict, "needs": list}
 
 
 @frozen(kw_only=True)
@@ -99,21 +99,23 @@ def _load(source: Path) -> dict[str, Any]:
 
 
 def _role(name: str, table: Any, source: Path) -> Role:
+    where = f"{source}: role {name}"
     if not isinstance(table, dict):
-        raise ConfigError(f"{source}: role {name} is not a table", hint=f"write [roles.{name}]")
-    for key in table.keys() - ROLE_KEYS:
-        raise ConfigError(
-            f"{source}: role {name} has no option {key}", hint=f"there are: {', '.join(sorted(ROLE_KEYS))}"
-        )
+        raise ConfigError(f"{where} is not a table", hint=f"write [roles.{name}]")
+    for key in table.keys() - ROLE_KEYS.keys():
+        raise ConfigError(f"{where} has no option {key}", hint=f"there are: {', '.join(ROLE_KEYS)}")
+    for key, value in table.items():
+        if not isinstance(value, ROLE_KEYS[key]):
+            raise ConfigError(f"{where}: {key} is not a {ROLE_KEYS[key].__name__}", hint=f"it is {value!r}")
     for path, text in table.get("files", {}).items():
         if (
             not isinstance(text, str)
             or PurePosixPath(path).is_absolute()
             or ".." in PurePosixPath(path).parts
         ):
-            raise ConfigError(f"{source}: role {name}: {path!r} is not a file below the node's folder")
-    count, hosts = table.get("count", 1), table.get("hosts", [])
-    if not isinstance(count, int) or not isinstance(hosts, list):
-        raise ConfigError(f"{source}: role {name}: count is a number, hosts a list of names")
-    needs = tuple(Need(need=need, option=f"roles.{name}.needs") for need in table.get("needs", []))
-    return Role(name=name, count=len(hosts) or count, hosts=tuple(hosts), needs=needs)
+            raise ConfigError(
+                f"{where}: {path!r} is not a file below the node's folder", hint='write "name" = "text"'
+            )
+    hosts = tuple(table.get("hosts", ()))
+    needs = tuple(Need(need=need, option=f"roles.{name}.needs") for need in table.get("needs", ()))
+    return Role(name=name, count=len(hosts) or table.get("count", 1), hosts=hosts, needs=needs)
