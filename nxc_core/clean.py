@@ -18,6 +18,8 @@ from nxc_core.model import Build, Status
 from nxc_core.session import Session
 
 _SCHEMA = "nxc.projects/1"
+_OURS = ("crash",)
+"""Folders of the cache that are the core's own."""
 
 
 @frozen(kw_only=True)
@@ -96,7 +98,7 @@ def survey(session: Session, *, every: bool = False) -> Survey:
         for name in workspace.builds() if not (every and project == here.project) else []:
             loaded = _load_build(workspace.build_file(name), trouble)
             kept |= _used_by(session, loaded) if loaded is not None else set()
-    items = [*_survey_project(session, live_builds, every=every), *_survey_cache(session, kept)]
+    items = [*_survey_project(session, live_builds, every=every), *_survey_cache(session, kept, every=every)]
     return Survey(items=tuple(items), trouble=tuple(trouble))
 
 
@@ -162,31 +164,37 @@ def _item(what: str, folder: Path, note: str) -> Item:
     return Item(what=what, size=size, spare=size, removable=(folder,))
 
 
-def _survey_cache(session: Session, kept: set[Path]) -> Iterator[Item]:
+def _survey_cache(session: Session, kept: set[Path], *, every: bool) -> Iterator[Item]:
     cache = paths.cache_dir().resolve()
     if not cache.is_dir():
         return
     named = {path.resolve(): f"{base} {name}" for base, name, path in _named_caches(session)}
-    tops = {path for path in named if cache in path.parents}
-    for entry in sorted(cache.iterdir()):
-        if (
-            entry.is_dir()
-            and not entry.is_symlink()
-            and not any(entry == t or entry in t.parents for t in tops)
-        ):
-            tops.add(entry)
-    for top in sorted(tops):
-        spare = tuple(_spare_files(top, kept, tops - {top}))
-        size = measure(top, without=tops - {top})
-        free = sum(measure(path) for path in spare)
-        note = "partly in use" if 0 < free < size else "" if free else "in use"
-        yield Item(
-            what=f"cache {named.get(top, str(top.relative_to(cache)))}",
-            size=size,
-            spare=free,
-            removable=spare,
-            note=note,
-        )
+    owned = {path.relative_to(cache).parts[0] for path in named if cache in path.parents}
+    for top in _split(cache, set(named)):
+        place = top.relative_to(cache)
+        what = f"cache {named.get(top, place)}"
+        size = measure(top)
+        if place.parts[0] not in (*owned, *_OURS) and not every:
+            yield Item(what=what, size=size, note="kept: no base here calls it its own (--all removes it)")
+            continue
+        spare = tuple(_spare_files(top, kept))
+        used = any(top in path.parents for path in kept)
+        if not (spare or used):
+            continue  # nothing but locks
+        free = measure(*spare)
+        note = ("partly in use" if spare else "in use") if used else ""
+        yield Item(what=what, size=size, spare=free, removable=spare, note=note)
+
+
+def _split(folder: Path, named: set[Path]) -> Iterator[Path]:
+    """Yield the folders that are looked at as one: those with a name, and the largest without any in them."""
+    for entry in sorted(folder.iterdir()):
+        if not entry.is_dir() or entry.is_symlink():
+            continue
+        if entry not in named and any(entry in path.parents for path in named):
+            yield from _split(entry, named)
+        else:
+            yield entry
 
 
 def _named_caches(session: Session) -> Iterator[tuple[str, str, Path]]:
@@ -197,24 +205,22 @@ def _named_caches(session: Session) -> Iterator[tuple[str, str, Path]]:
                 yield name, what, path
 
 
-def _spare_files(folder: Path, kept: set[Path], others: set[Path]) -> Iterator[Path]:
+def _spare_files(folder: Path, kept: set[Path]) -> Iterator[Path]:
     """Yield what may go below ``folder``, whole folders where nothing in them is kept. Locks stay."""
     for entry in sorted(folder.iterdir()):
-        if entry in others or entry in kept or entry.name == "lock" or entry.suffix == ".lock":
+        if entry in kept or entry.name == "lock" or entry.suffix == ".lock":
             continue
-        inside = [path for path in (*kept, *others) if entry in path.parents]
-        if inside and entry.is_dir() and not entry.is_symlink():
-            yield from _spare_files(entry, kept, others)
+        if entry.is_dir() and not entry.is_symlink() and any(entry in path.parents for path in kept):
+            yield from _spare_files(entry, kept)
         else:
             yield entry
 
 
-def measure(path: Path, *, without: Iterable[Path] = ()) -> int:
-    """Return the bytes on disk of a file or folder; what cannot be read counts nothing."""
-    left_out = set(without)
+def measure(*places: Path) -> int:
+    """Return the bytes on disk of files and folders; what cannot be read counts nothing, links count once."""
     seen: set[tuple[int, int]] = set()
     total = 0
-    pending = [path]
+    pending = list(places)
     while pending:
         one = pending.pop()
         with contextlib.suppress(OSError):
@@ -223,7 +229,7 @@ def measure(path: Path, *, without: Iterable[Path] = ()) -> int:
                 seen.add((found.st_dev, found.st_ino))
                 total += found.st_blocks * 512
             if one.is_dir() and not one.is_symlink():
-                pending += [inner for inner in one.iterdir() if inner not in left_out]
+                pending += one.iterdir()
     return total
 
 

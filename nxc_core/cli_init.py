@@ -41,9 +41,17 @@ def list_templates() -> list[str]:
 def init(
     nxc: Invocation,
     template: Annotated[
-        str, typer.Argument(metavar="[TEMPLATE]", autocompletion=complete_templates, show_default=False)
+        str,
+        typer.Argument(
+            metavar="TEMPLATE",
+            help="`nxc init --list` lists them.",
+            autocompletion=complete_templates,
+            show_default=False,
+        ),
     ] = "basic",
-    folder: Annotated[Path, typer.Argument(metavar="[DIR]", show_default=False)] = Path(),
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", show_default=False, help="A folder; it may exist.")
+    ] = Path(),
     show: Annotated[bool, typer.Option("--list", help="List the templates.")] = False,
 ) -> None:
     """Write a composition to start from.

@@ -32,10 +32,17 @@ LOST = 255
 def connect(
     nxc: Invocation,
     node: Annotated[
-        str | None, typer.Argument(metavar="[NODE]", show_default=False, autocompletion=complete_nodes)
+        str | None,
+        typer.Argument(
+            metavar="NODE",
+            show_default=False,
+            help="A node; the only one by default.",
+            autocompletion=complete_nodes,
+        ),
     ] = None,
     command: Annotated[
-        list[str] | None, typer.Argument(metavar="[-- COMMAND...]", show_default=False)
+        list[str] | None,
+        typer.Argument(metavar="COMMAND", show_default=False, help="After --; a login shell by default."),
     ] = None,
     deployment: Which = None,
 ) -> int:
@@ -77,8 +84,15 @@ def choose_nodes(running: Running, text: str) -> list[str]:
 
 def execute(
     nxc: Invocation,
-    target: Annotated[str, typer.Argument(metavar="NODE|ROLE|all", autocompletion=complete_targets)],
-    command: Annotated[list[str], typer.Argument(metavar="-- COMMAND...")],
+    target: Annotated[
+        str,
+        typer.Argument(
+            metavar="NODE|ROLE|all", help="Several with commas between.", autocompletion=complete_targets
+        ),
+    ],
+    command: Annotated[
+        list[str], typer.Argument(metavar="COMMAND", help="After --; a single word is given to sh.")
+    ],
     deployment: Which = None,
     timeout: Annotated[float, typer.Option("--timeout", help="Seconds that it may take.")] = 3600.0,
     stdin: Annotated[
@@ -155,7 +169,7 @@ def driver(
     nxc: Invocation,
     file: Annotated[
         Path | None,
-        typer.Argument(metavar="[FILE]", show_default=False, help="Run this Python script instead."),
+        typer.Argument(metavar="FILE", show_default=False, help="Run this Python script instead."),
     ] = None,
     test: Annotated[bool, typer.Option("--test", "-t", help="Run the composition's test script.")] = False,
     deployment: Which = None,
@@ -318,7 +332,13 @@ def _console(session: Session, running: Running, node: str) -> Path:
 def ssh_config(
     nxc: Invocation,
     deployment: Annotated[
-        str | None, typer.Argument(metavar="[ID]", show_default=False, autocompletion=complete_deployments)
+        str | None,
+        typer.Argument(
+            metavar="ID",
+            show_default=False,
+            help="Which deployment, if several live.",
+            autocompletion=complete_deployments,
+        ),
     ] = None,
 ) -> None:
     """Print a configuration for OpenSSH.

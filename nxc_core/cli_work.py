@@ -28,7 +28,7 @@ class Wanted:
     composition: Annotated[
         Path | None,
         typer.Argument(
-            metavar="[COMPOSITION]",
+            metavar="COMPOSITION",
             show_default=False,
             help="Composition file or its folder [default: nxc.toml's].",
         ),
@@ -357,7 +357,12 @@ def stop(
     nxc: Invocation,
     ids: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[ID]...", show_default=False, autocompletion=complete_deployments),
+        typer.Argument(
+            metavar="ID",
+            show_default=False,
+            help="A deployment, or how its id begins.",
+            autocompletion=complete_deployments,
+        ),
     ] = None,
     every: Annotated[bool, typer.Option("--all", help="All deployments of the project.")] = False,
 ) -> None:

@@ -203,20 +203,20 @@ def examine_runtime() -> Finding:
 def examine_leftovers(session: Session) -> Iterator[Finding]:
     """Processes that nxc started and that no deployment accounts for."""
     live = {id for project in {*projects(), session.workspace.project} for id in _live(project)}
-    found = False
+    left: dict[str, list[str]] = {}
     for pid, token in sorted(process.find_all_spawned("").items()):
         deployment = token.split("/", 1)[0]
-        if deployment in live or not _is_ours(pid):
-            continue
-        found = True
+        if deployment not in live and _is_ours(pid):
+            left.setdefault(deployment, []).append(str(pid))
+    for deployment, pids in left.items():
         yield Finding(
             ok=False,
-            subject=f"process {pid}",
-            detail=f"started for {deployment}, which no project of yours knows as live",
-            hint=f"`nxc down {deployment}` in its project, or end it: kill {pid}",
+            subject=f"processes of {deployment}",
+            detail="no project of yours knows it as live",
+            hint=f"`nxc down {deployment}` in its project, or end them: kill {' '.join(pids)}",
             advice=True,
         )
-    if not found:
+    if not left:
         yield Finding(ok=True, subject="leftover processes", detail="none")
 
 

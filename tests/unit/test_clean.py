@@ -154,14 +154,13 @@ def test_a_build_under_way_anywhere_stops_cleaning(session: Session, tmp_path: P
 
 def test_folders_without_write_permission_go_too(session: Session) -> None:
     build(session)
-    store = cache_dir() / "nix" / "store" / "abc"
+    store = cache_dir() / "paper" / "nix" / "store" / "abc"
     store.mkdir(parents=True)
     (store / "file").write_text("x")
     store.chmod(0o555)
     store.parent.chmod(0o555)
-    assert "cache nix" in items(session)
     remove(session, survey(session))
-    assert not (cache_dir() / "nix" / "store").exists()
+    assert not (cache_dir() / "paper" / "nix").exists()
 
 
 def test_locks_and_the_list_of_projects_stay(session: Session) -> None:
@@ -180,6 +179,18 @@ def test_without_the_plugin_of_a_build_its_own_files_are_kept(session: Session) 
     blind = Session.open(session.workspace.project, plugins=Plugins.discover())
     remove(blind, survey(blind))
     assert used.exists()
+
+
+def test_what_nobody_knows_goes_with_all_only(session: Session) -> None:
+    build(session)
+    unknown = cache_dir() / "unknown" / "file"
+    unknown.parent.mkdir()
+    unknown.write_text("x")
+    assert "no base here" in items(session)["cache unknown"].note
+    remove(session, survey(session))
+    assert unknown.exists()
+    remove(session, survey(session, every=True), every=True)
+    assert not unknown.exists()
 
 
 def test_links_count_once(tmp_path: Path) -> None:

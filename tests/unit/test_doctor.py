@@ -146,8 +146,7 @@ def test_a_process_that_a_lost_deployment_left(session: Session, tmp_path: Path)
     token = "lost-folder-123/fake.process/it"
     pid = process.spawn(("sleep", "60"), token=token, log=tmp_path / "log")
     try:
-        finding = find(session, f"process {pid}")
-        assert "lost-folder-123" in finding.detail
+        finding = find(session, "processes of lost-folder-123")
         assert f"kill {pid}" in finding.hint
         assert finding.advice
     finally:
@@ -160,7 +159,7 @@ def test_a_process_of_a_live_deployment_is_none(session: Session, tmp_path: Path
     pid = process.spawn(("sleep", "60"), token=f"{running.id}/fake.process/it", log=tmp_path / "log")
     try:
         subjects = [f.subject for _, f in doctor.examine(session, flavour="folder", base="paper").findings]
-        assert f"process {pid}" not in subjects
+        assert f"processes of {running.id}" not in subjects
     finally:
         os.kill(pid, signal.SIGKILL)
 
