@@ -5,16 +5,19 @@ from __future__ import annotations
 import contextlib
 import re
 import shlex
+import time
 from pathlib import Path
 
-from nxc_core.connect import LOST
+from nxc_core.connect import LOST, answers
 from nxc_core.errors import CommandError, ConfigError
 from nxc_core.flavour import Console, Links, Power
 from nxc_core.lifecycle import printable
-from nxc_core.machine_shell import TIMEOUT, ShellVerbs, said, timed, unanswered
-from nxc_core.model import NodeState, Outcome
+from nxc_core.machine_shell import BARE, TIMEOUT, ShellVerbs, said, timed, unanswered
+from nxc_core.model import NodeState, Outcome, SshEndpoint
 
 STOPPING = 300.0
+SILENCE = 60.0
+"""Seconds that a node may take to stop answering once it was told to reboot; the boot id decides anyway."""
 MARKER = "/run/nxc-before-reboot"
 """Shows that a node without a boot id of its own, as a container, has not rebooted yet."""
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
@@ -75,7 +78,9 @@ class PowerVerbs(ShellVerbs):
             former = self._boot_id()
             self._order(f"{'' if former else f'touch {MARKER}; '}systemctl --no-block reboot")
             self.running.close(self.name)
-            if not former:
+            if former:
+                self._wait_for_silence()
+            else:
                 self._wait_for_another_boot()
             self._reach(former)
 
@@ -146,7 +151,7 @@ class PowerVerbs(ShellVerbs):
         guard = f'[ "$(cat {BOOT_ID} && readlink /proc/self/ns/pid)" != {here} ] || exit {SPARED}'
         try:
             done = self.running.connection(self.name).run(
-                timed(f"{guard}; {command}", 30), check=False, timeout=60
+                timed(f"{guard}; {command}", 30, BARE), check=False, timeout=60
             )
         except CommandError as error:
             if not error.message.startswith(LOST):
@@ -164,9 +169,19 @@ class PowerVerbs(ShellVerbs):
             return ""
         return self.succeed(f"cat {BOOT_ID}", timeout=60).strip()
 
+    def _wait_for_silence(self) -> None:
+        """Wait until the old ssh server is gone: a login to it would hang as the node goes down."""
+        endpoint = self.running.node(self.name).endpoint
+        end = time.monotonic() + SILENCE
+        while isinstance(endpoint, SshEndpoint) and not endpoint.jump and time.monotonic() < end:
+            self.running.op.check_cancelled()
+            if not answers(endpoint):
+                return
+            self.running.op.cancel.wait(0.1)
+
     def _wait_for_another_boot(self) -> None:
         def probe(left: float) -> str | None:
-            gone = self.attempt(f"[ ! -e {MARKER} ]", min(left, 10)).code == 0
+            gone = self.look(f"[ ! -e {MARKER} ]", min(left, 10)).code == 0
             self.running.close(self.name)
             return None if gone else "it has not rebooted yet"
 

@@ -34,6 +34,8 @@ PREAMBLE = (
     'export PATH="$PATH:$nxc_path:/usr/local/sbin:/usr/sbin:/sbin"; unset nxc_path; set -euo pipefail; '
 )
 """Commands see the variables of a login shell, and stop at the first error, as in NixOS tests."""
+BARE = 'export PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin:/run/current-system/sw/bin"; set -euo pipefail; '
+"""For nxc's own looks at a node, many a second: a profile takes 0.1 s on an emulated processor."""
 
 Probe = Callable[[float], str | None]
 """Tries once, in about so many seconds; answers None when it holds, else what was seen instead."""
@@ -149,7 +151,7 @@ class ShellVerbs:
         command = f"[ -e {word} ] || compgen -G {word} > /dev/null"
 
         def probe(left: float) -> str | None:
-            done = self.attempt(command, left)
+            done = self.look(command, left)
             return None if done.code == 0 else (_seen(done, left) if done.stderr else "it does not exist")
 
         self.until(f"file {filename}", probe, timeout)
@@ -173,7 +175,7 @@ class ShellVerbs:
 
     def _knock(self, port: int, addr: str, left: float) -> Completed:
         """Try a connection by bash itself: nodes need no netcat. A dropped packet must not take minutes."""
-        return self.attempt(f": < /dev/tcp/{shlex.quote(addr)}/{int(port)}", min(left, 5.0))
+        return self.look(f": < /dev/tcp/{shlex.quote(addr)}/{int(port)}", min(left, 5.0))
 
     def sleep(self, secs: float) -> None:
         """Let time pass on the node, whose clock may be slower than the host's."""
@@ -207,7 +209,11 @@ class ShellVerbs:
                 self.running.op.cancel.wait(min(pause, left))
                 pause = min(pause * 1.5, LONGEST_PAUSE)
 
-    def attempt(self, command: str, limit: float) -> Completed:
+    def look(self, command: str, limit: float) -> Completed:
+        """Run a command of nxc's own, without the node's profile."""
+        return self.attempt(command, limit, preamble=BARE)
+
+    def attempt(self, command: str, limit: float, preamble: str = PREAMBLE) -> Completed:
         """Run a command that ends, on the node too, after ``limit`` seconds.
 
         Raises CommandError when the node does not answer.
@@ -215,7 +221,8 @@ class ShellVerbs:
         if self.off:
             raise CommandError(f"{LOST}: {self.name} is off; start() boots it", argv=(), code=None)
         connection = self.running.connection(self.name)
-        return connection.run(timed(command, limit), check=False, timeout=limit + KILL_AFTER + SLACK)
+        words = timed(command, limit, preamble)
+        return connection.run(words, check=False, timeout=limit + KILL_AFTER + SLACK)
 
     def failed(self, message: str, *details: str) -> TestFailed:
         """Return the error that names this node, with indented details."""
@@ -241,9 +248,9 @@ class ShellVerbs:
             raise self.failed(f"`{brief(command)}` could not be begun", unanswered(error)) from error
 
 
-def timed(command: str, limit: float) -> tuple[str, ...]:
+def timed(command: str, limit: float, preamble: str = PREAMBLE) -> tuple[str, ...]:
     """Return the words that run a command by bash on a node and end it there when it is late."""
-    return ("timeout", "-k", str(KILL_AFTER), f"{limit:.2f}", "bash", "-c", PREAMBLE + command)
+    return ("timeout", "-k", str(KILL_AFTER), f"{limit:.2f}", "bash", "-c", preamble + command)
 
 
 def brief(text: str, width: int = 100) -> str:

@@ -104,11 +104,11 @@ class UnitVerbs(ShellVerbs):
         return self.systemctl(f"restart {jobname}", user)
 
     def _show(self, unit: str, user: str | None, words: str, limit: float = SHORT) -> Completed:
-        return self.attempt(_systemctl(f"--no-pager show {words}-- {shlex.quote(unit)}", user), limit)
+        return self.look(_systemctl(f"--no-pager show {words}-- {shlex.quote(unit)}", user), limit)
 
     def _jobs(self, user: str | None, left: float) -> bool:
         """Whether anything is queued: it may yet start the unit."""
-        done = self.attempt(_systemctl("--no-pager list-jobs --full 2>&1", user), left)
+        done = self.look(_systemctl("--no-pager list-jobs --full 2>&1", user), left)
         return done.code != 0 or "No jobs" not in done.text
 
     def _journal(self, unit: str, user: str | None) -> str:
@@ -116,7 +116,7 @@ class UnitVerbs(ShellVerbs):
         kind = "--user-unit" if user else "--unit"
         try:
             read = f"journalctl --no-pager -n 12 -o cat {kind}={shlex.quote(unit)}"
-            done = self.attempt(f"journalctl --sync 2> /dev/null || :; {read}", SHORT)
+            done = self.look(f"sleep 0.3; {read}", SHORT)  # journald is a little behind
         except CommandError:
             return ""
         return "\n".join(tail(done.text)) if done.code == 0 else ""

@@ -105,7 +105,7 @@ SAFE_PREAMBLE = (
     'export PATH="$NODE:$PATH"; systemctl() { "$NODE/systemctl" "$@"; }; export -f systemctl; '
     "readonly -f systemctl; set -euo pipefail; "
 )
-"""Stands for the real preamble, so that no command of a test ever meets this machine's systemctl."""
+"""Stands for the real preambles, so that no command of a test ever meets this machine's systemctl."""
 
 
 class BashConnection(ExecConnection):
@@ -127,7 +127,9 @@ class BashConnection(ExecConnection):
         """Refuse like ssh does when nobody is there."""
         if (self.folder / "off").exists():
             raise CommandError(f"{LOST}: Connection refused", argv=tuple(argv), code=None)
-        words = [word.replace(machine_shell.PREAMBLE, SAFE_PREAMBLE) for word in argv]
+        words = list(argv)
+        for preamble in (machine_shell.PREAMBLE, machine_shell.BARE):
+            words = [word.replace(preamble, SAFE_PREAMBLE) for word in words]
         assert "systemctl" not in " ".join(argv) or SAFE_PREAMBLE in " ".join(words)
         return super().run(words, check=check, timeout=timeout, stdin=stdin, output=output)
 

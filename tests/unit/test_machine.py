@@ -170,7 +170,7 @@ def test_output_held_open_by_the_background_is_named(
     running: FakeRunning, node: NodeHandle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(machine_shell, "SLACK", -4.0)
-    monkeypatch.setattr(machine_shell, "timed", lambda command, limit: ("sleep", "3"))
+    monkeypatch.setattr(machine_shell, "timed", lambda *_: ("sleep", "3"))
     with pytest.raises(TestFailed, match="left in the background"):
         node.succeed("true", timeout=0.1)
 
