@@ -164,7 +164,7 @@ def scratch_folders(session: Session) -> list[Path]:
 def sweep(session: Session) -> None:
     """Take away what a failed test left behind, by force."""
     for summary in session.deployments():
-        with contextlib.suppress(Exception):
+        with contextlib.suppress(Exception, pytest.fail.Exception):
             session.down(summary.id)
     for pid in spawned(session):
         with contextlib.suppress(ProcessLookupError):

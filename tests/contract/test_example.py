@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 from nxc_core.model import Guest
+from nxc_core.script import run_script
+from nxc_core.session import Session
 from nxc_core.testing import BaseContract, FlavourContract
 
 COMPOSITION = """
@@ -56,3 +59,22 @@ class TestPlain(BaseContract):
     def change(self, composition: Path) -> None:
         """Another file."""
         composition.write_text(COMPOSITION.replace("hello", "hello again"))
+
+
+def test_the_tutorial_quotes_the_example() -> None:
+    """Every Python excerpt of docs/plugins.md is in the example, or in this file."""
+    top = Path(__file__).parents[2]
+    sources = [*(top / "plugins" / "nxc_example" / "nxc_example").glob("*.py"), Path(__file__)]
+    code = "\n".join(path.read_text() for path in sources)
+    excerpts = re.findall(r"```python\n(.*?)```", (top / "docs" / "plugins.md").read_text(), re.DOTALL)
+    assert len(excerpts) >= 6
+    assert [excerpt for excerpt in excerpts if excerpt.strip("\n") not in code] == []
+
+
+def test_the_example_of_the_tutorial_runs(tmp_path: Path) -> None:
+    """Its composition comes up, and its test script holds."""
+    text = (Path(__file__).parents[2] / "docs" / "plugins.md").read_text()
+    (tmp_path / "pair.toml").write_text(re.findall(r"```toml\n(# pair.*?)```", text, re.DOTALL)[0])
+    session = Session.open(tmp_path)
+    with session.up(tmp_path / "pair.toml", flavour="local", base="plain") as running:
+        run_script(running, running.deployment.composition.test_script or "fail")

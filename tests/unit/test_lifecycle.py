@@ -141,7 +141,7 @@ def test_a_dead_node_fails_before_its_deadline(op: Operation) -> None:
     start = time.monotonic()
     found = deployed(flavour, op)
     assert (found["one"].state, found["one"].cause) == (NodeState.FAILED, "its process ended")
-    assert time.monotonic() - start < 10
+    assert time.monotonic() - start < 30
 
 
 def test_a_node_that_the_driver_gave_up_is_not_waited_for(op: Operation) -> None:

@@ -125,7 +125,7 @@ def test_waiting_and_running_end_when_cancelled(op: Operation) -> None:
         op.run(("sleep", "60"))
     with pytest.raises(Interrupted):
         op.commands([("sleep", "60"), ("sleep", "60")])
-    assert time.monotonic() - start < 10
+    assert time.monotonic() - start < 30
 
 
 def test_commands_answer_values(op: Operation) -> None:

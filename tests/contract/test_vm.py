@@ -1,0 +1,89 @@
+"""vm-ramdisk keeps the contract of a flavour; the Debian base that of a base."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from attrs import evolve
+
+from nxc_core.model import RAMDISK, Guest
+from nxc_core.testing import BaseContract, FlavourContract
+
+BASIC = Path(__file__).parents[2] / "examples" / "basic"
+
+
+class VmContract(FlavourContract):
+    """Two machines, with the images that all live tests share."""
+
+    __test__ = False
+    plugin = "nxc_vm.plugin"
+    flavour = "vm-ramdisk"
+    base = "debian"
+    stops_within = 20.0
+
+    @pytest.fixture(autouse=True)
+    def _images(self, cached: Path) -> None:
+        """Share the images."""
+
+    @pytest.fixture
+    def composition(self, project: Path) -> Path:
+        """The first example."""
+        if not (project / "basic").exists():
+            shutil.copytree(BASIC, project / "basic", ignore=shutil.ignore_patterns(".nxc"))
+        return project / "basic" / "composition.nix"
+
+
+@pytest.mark.live
+@pytest.mark.timeout(1800)
+class TestVmRamdisk(VmContract):
+    """What costs no boot, or one; the plug is pulled without waiting for machines to come up."""
+
+    # These boot again and again, and are left to the full matrix.
+    test_ready_is_proved = None  # type: ignore[assignment]
+    test_files_arrive = None  # type: ignore[assignment]
+    test_two_deployments_do_not_meet = None  # type: ignore[assignment]
+    test_what_is_saved_is_enough = None  # type: ignore[assignment]
+    test_a_crashed_start_is_gone_on_with = None  # type: ignore[assignment]
+    test_released_and_taken_down_twice = None  # type: ignore[assignment]
+    test_secrets_stay_secret = None  # type: ignore[assignment]
+    test_power = None  # type: ignore[assignment]
+    test_console = None  # type: ignore[assignment]
+    test_links = None  # type: ignore[assignment]
+
+
+@pytest.mark.full
+@pytest.mark.timeout(3600)
+class TestVmRamdiskInFull(VmContract):
+    """Every test."""
+
+    resumes = 2
+
+
+@pytest.mark.live
+@pytest.mark.timeout(1800)
+class TestDebian(BaseContract):
+    """Two roles, all from the shared cache where it can be."""
+
+    plugin = "nxc_debian.plugin"
+    base = "debian"
+    kinds = (RAMDISK,)
+
+    @pytest.fixture(autouse=True)
+    def _images(self, cached: Path) -> None:
+        """Share the images."""
+
+    @pytest.fixture
+    def composition(self, tmp_path: Path) -> Path:
+        """The first example."""
+        shutil.copytree(BASIC, tmp_path / "basic", ignore=shutil.ignore_patterns(".nxc"))
+        return tmp_path / "basic" / "composition.nix"
+
+    def change(self, composition: Path) -> None:
+        """Another text in /etc."""
+        composition.write_text(composition.read_text().replace("hello from bar", "greetings from bar"))
+
+    def another_guest(self) -> Guest:
+        """Another console and fewer services."""
+        return evolve(self.guest, console="ttyS1", lean=True)
