@@ -104,7 +104,9 @@ def probe(kernel: Path, op: Operation) -> Verdict:
             proven.set()
 
     try:
-        process.run(_probe_command(kernel), check=False, timeout=PATIENCE, cancelled=proven, on_line=look)
+        ended = process.run(
+            _probe_command(kernel), check=False, timeout=PATIENCE, cancelled=proven, on_line=look
+        )
     except Interrupted:
         return Verdict(name="kvm", reason="it runs this kernel")
     except CommandError:
@@ -114,7 +116,8 @@ def probe(kernel: Path, op: Operation) -> Verdict:
         return Verdict(name="tcg", reason=error.message)
     if proven.is_set():
         return Verdict(name="kvm", reason="it runs this kernel")
-    return Verdict(name="tcg", reason="KVM opens, but QEMU ended before the kernel said anything")
+    said = qemu.bare((ended.error_text.strip().splitlines() or ["without a word"])[0])
+    return Verdict(name="tcg", reason=f"KVM opens, but QEMU ended at once ({said})")
 
 
 def _probe_command(kernel: Path) -> tuple[str, ...]:

@@ -128,6 +128,7 @@ def prepare(
         memory=choose_memory(options, initrd),
         cores=options.cores,
         restrict=options.restrict,
+        lean=options.lean,
         extra=options.qemu_args,
     )
 
