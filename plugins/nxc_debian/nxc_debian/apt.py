@@ -63,7 +63,7 @@ def base_environment() -> dict[str, str]:
 def prepare(
     cache: Path, sources: Sequence[Source], architecture: str, op: Operation, *, dated: bool = False
 ) -> Apt:
-    """Make or find apt's folder for these sources; ``dated`` ones may be snapshots that are no longer valid."""
+    """Make or find apt's folder for these sources; ``dated`` ones may be old snapshots."""
     settings = [
         line for line in op.run(("apt-config", "dump"), timeout=30).text.splitlines() if _SETTINGS.match(line)
     ]
@@ -133,7 +133,9 @@ def _foreign(apt: Apt, op: Operation) -> list[str]:
     """List the addresses that serve something else than Debian under a Debian release's name."""
     argv = ("apt-get", "indextargets", "--format", "$(ORIGIN)|$(REPO_URI)")
     rows = op.run(argv, env=apt.environment, timeout=60).text.splitlines()
-    return sorted({row.partition("|")[2].rstrip("/") for row in rows if row.partition("|")[0] not in ("Debian", "")})
+    return sorted(
+        {row.partition("|")[2].rstrip("/") for row in rows if row.partition("|")[0] not in ("Debian", "")}
+    )
 
 
 def foreign(apt: Apt) -> frozenset[str]:

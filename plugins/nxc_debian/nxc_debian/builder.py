@@ -46,6 +46,11 @@ class Builder:
             return self.guest.root == "ext4"
         return self.kind == RAMDISK or self.guest.kernel
 
+    @property
+    def has_squashfs(self) -> bool:
+        """Whether the kind wants each layer compressed, too."""
+        return self.kind != ROOTFS_TAR
+
     def build(self, op: Operation) -> Artifact:
         """Make the artifact, reusing every layer that is there."""
         derivations = {role: self._derivations(system) for role, system in self.systems.items()}
@@ -61,10 +66,9 @@ class Builder:
         kernel = self._kernel(lock, base) if self.has_kernel else None
         roles = {role: self._role(lock, base, role, derivations[role]) for role in self.systems}
         wanted = [base, *([kernel] if kernel else []), self._guest(lock, base), *roles.values()]
-        squash = self.kind != ROOTFS_TAR
-        layers.make(store, wanted, squash, op)
+        layers.make(store, wanted, self.has_squashfs, op)
         if kernel is not None and (missing := self._missing_modules(store, kernel)):
-            kernel = self._generic_kernel(store, asked, base, missing, squash, op)
+            kernel = self._generic_kernel(store, asked, base, missing, op)
             wanted[1] = kernel
         return self._artifact(store, wanted[: -len(roles)], roles, kernel, op)
 
@@ -112,13 +116,12 @@ class Builder:
         asked: Mapping[str, Sequence[str]],
         base: Spec,
         missing: Sequence[str],
-        squash: bool,
         op: Operation,
     ) -> Spec:
         op.step(f"taking the generic kernel: the cloud kernel has no {', '.join(missing)}", topic="build")
         lock = self._lock(asked, "generic", op)
         kernel = self._kernel(lock, base, "generic")
-        layers.make(store, [base, kernel], squash, op)
+        layers.make(store, [base, kernel], self.has_squashfs, op)
         absent = self._missing_modules(store, kernel)
         if absent:
             roles = [
@@ -141,7 +144,9 @@ class Builder:
         kernel: Spec | None,
         op: Operation,
     ) -> Artifact:
-        every = list({spec.name: store.layer(spec) for spec in [*common, *roles.values()]}.values())
+        every = list(
+            {spec.name: store.layer(spec, self.has_squashfs) for spec in [*common, *roles.values()]}.values()
+        )
         stacks = {role: [*(spec.name for spec in common), spec.name] for role, spec in sorted(roles.items())}
         if self.kind == ROOTFS_TAR:
             return self._tars(every, stacks, op)
@@ -190,7 +195,7 @@ class Builder:
         small = images.small_initrd(
             guest,
             specs.read_manifest(self.manifest)["initrd"],
-            store.layer(kernel),
+            store.layer(kernel, squash=True),
             str(told["release"]),
             debs.deb_path(self.cache, busybox),
             op,

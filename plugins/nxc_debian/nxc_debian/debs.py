@@ -31,7 +31,7 @@ def fetch(cache: Path, apt: Apt, packages: Iterable[Package], op: Operation) -> 
 
     Raises BuildError naming those that are missing when offline, or that the mirror no longer has.
     """
-    missing = [found for found in packages if not deb_path(cache, found).exists()]
+    missing = sorted({found for found in packages if not deb_path(cache, found).exists()})
     if not missing:
         return
     with held(cache / "locks" / "debs", op, "fetching packages"):
@@ -83,7 +83,8 @@ def _try_mirror(
     except CommandError as error:
         return list(wanted), [error.message]
     left = []
-    words = re.findall(r"^(?:E|W|Err)[:\s].*$", ended.error_text, re.M)
+    said = re.findall(r"^(?:E|W|Err)[:\s].*$", ended.error_text, re.M)
+    words = [line for line in said if line != "E: Download Failed"]
     for found in wanted:
         path = folder / found.deb
         if not path.exists():

@@ -45,6 +45,13 @@ def _programs(op: Operation) -> Iterator[Finding]:
         yield _program(name, package, least, op)
 
 
+def require(op: Operation) -> None:
+    """Raise PreflightError for the first program that is missing or too old."""
+    for found in _programs(op):
+        if not found.ok:
+            raise PreflightError(f"{found.subject} {found.detail}", hint=found.hint)
+
+
 def _program(name: str, package: str, least: tuple[int, int], op: Operation) -> Finding:
     path = shutil.which(name) or shutil.which(name, path="/usr/sbin:/sbin")
     if path is None:

@@ -15,7 +15,7 @@ from attrs import frozen
 from nxc_core.errors import CommandError
 from nxc_core.model import Layer
 from nxc_core.operation import Operation
-from nxc_debian import debs, namespace
+from nxc_debian import debs, doctor, namespace
 from nxc_debian.apt import Apt
 from nxc_debian.evaluation import store_dir
 from nxc_debian.files import disk_full, held, is_held
@@ -55,16 +55,15 @@ class LayerStore:
         """Whether nothing is to be done for a layer."""
         return self.told(spec) is not None and (not squash or self.path(spec, "squashfs").exists())
 
-    def layer(self, spec: Spec) -> Layer:
-        """Return a finished layer."""
+    def layer(self, spec: Spec, squash: bool) -> Layer:
+        """Return a finished layer, with its squashfs where the kind has one."""
         told = self.told(spec)
         assert told is not None
-        squashfs = self.path(spec, "squashfs")
         return Layer(
             name=spec.name,
             digest=told["digest"],
             tar=self.path(spec, "tar"),
-            squashfs=squashfs if squashfs.exists() else None,
+            squashfs=self.path(spec, "squashfs") if squash else None,
         )
 
 
@@ -87,6 +86,7 @@ def _make_missing(
 ) -> None:
     base = next(spec for spec in specs.values() if spec.make == "base")
     unmade = [spec for spec in missing if store.told(spec) is None]
+    doctor.require(op)
     debs.fetch(store.cache, store.apt, {found for spec in unmade for found in spec.packages}, op)
     if unmade and base not in unmade and store.told(base) is None:
         unmade = [base, *unmade]

@@ -84,7 +84,7 @@ def _attempt(
             time.sleep(0.01)
         if time.monotonic() > beat + HEARTBEAT:
             beat = time.monotonic()
-            say(step="building " + ", ".join(task["title"] for task in running.values()))
+            say(beat=True)  # nobody reads it when nxc was killed: that ends us
     return failed
 
 
@@ -138,27 +138,9 @@ def _pack(task: dict[str, Any], job: dict[str, Any], folder: Path) -> None:
 
 def squash(tar: Path, target: Path, level: int, epoch: int) -> None:
     """Compress a tar to a squashfs, as root of the namespace: ``/`` becomes the caller's."""
-    argv: tuple[str, ...] = (
-        "mksquashfs",
-        "-",
-        str(target),
-        "-tar",
-        "-noappend",
-        "-quiet",
-        "-no-progress",
-        "-no-exports",
-    )
-    argv += (
-        "-comp",
-        "zstd",
-        "-Xcompression-level",
-        str(level),
-        "-mkfs-time",
-        str(epoch),
-        "-root-mode",
-        "755",
-    )
-    env = {name: value for name, value in os.environ.items() if name != "SOURCE_DATE_EPOCH"}
+    argv: tuple[str, ...] = ("mksquashfs", "-", str(target), "-tar", "-noappend", "-quiet", "-no-progress")
+    argv += ("-no-exports", "-root-mode", "755", "-comp", "zstd", "-Xcompression-level", str(level))
+    env = {**os.environ, "SOURCE_DATE_EPOCH": str(epoch)}  # holds for /, too, which no option gives a time
     try:
         run(argv, stdin=tar, timeout=3600, env=env)
     except CommandError as error:

@@ -7,8 +7,6 @@ from collections.abc import Iterable
 from pathlib import Path
 
 EMPTIED = (
-    "var/cache/apt",
-    "var/lib/apt/lists",
     "var/log",
     "var/cache/ldconfig",
     "var/cache/man",
@@ -29,6 +27,8 @@ REMOVED = (
     "etc/hostname",
     "etc/ssl/private/ssl-cert-snakeoil.key",
     "etc/ssl/certs/ssl-cert-snakeoil.pem",
+    "var/cache/apt/*",  # made again by apt, which gives them to one user or another
+    "var/lib/apt/lists/*",
     "var/cache/debconf/*-old",
     "var/lib/dpkg/*-old",
     "var/lib/dpkg/lock*",
