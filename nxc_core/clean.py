@@ -177,7 +177,7 @@ def _survey_cache(session: Session, kept: set[Path], *, every: bool) -> Iterator
         if place.parts[0] not in (*owned, *_OURS) and not every:
             yield Item(what=what, size=size, note="kept: no base here calls it its own (--all removes it)")
             continue
-        spare = tuple(_spare_files(top, kept))
+        spare = () if top.name == "locks" else tuple(_spare_files(top, kept))
         used = any(top in path.parents for path in kept)
         if not (spare or used):
             continue  # nothing but locks
@@ -208,7 +208,7 @@ def _named_caches(session: Session) -> Iterator[tuple[str, str, Path]]:
 def _spare_files(folder: Path, kept: set[Path]) -> Iterator[Path]:
     """Yield what may go below ``folder``, whole folders where nothing in them is kept. Locks stay."""
     for entry in sorted(folder.iterdir()):
-        if entry in kept or entry.name == "lock" or entry.suffix == ".lock":
+        if entry in kept or entry.name in ("lock", "locks") or entry.suffix == ".lock":
             continue
         if entry.is_dir() and not entry.is_symlink() and any(entry in path.parents for path in kept):
             yield from _spare_files(entry, kept)

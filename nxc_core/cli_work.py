@@ -52,6 +52,9 @@ class Wanted:
     mirror: Annotated[
         str | None, typer.Option("--mirror", metavar="URL", help="Mirror of the base's packages.")
     ] = None
+    jobs: Annotated[
+        int | None, typer.Option("--jobs", "-j", metavar="N", min=1, help="How much is built at once.")
+    ] = None
     relock: Annotated[bool, typer.Option("--relock", help="Resolve all packages anew.")] = False
     lean: Annotated[bool, typer.Option("--lean", help="Leave out what no role uses.")] = False
 
@@ -90,7 +93,8 @@ class Target:
 
 def settle(nxc: Invocation, wanted: Wanted) -> Target:
     """Put options, settings and defaults together. Raises ConfigError for a driver that does not exist."""
-    for key, value in (("flavour", wanted.flavour), ("base", wanted.base), ("mirror", wanted.mirror)):
+    for key in ("flavour", "base", "mirror", "jobs"):
+        value = getattr(wanted, key)
         if value is not None:
             nxc.override(key, value, f"--{key}")
     for text in wanted.option or ():

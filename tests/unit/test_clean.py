@@ -166,10 +166,13 @@ def test_folders_without_write_permission_go_too(session: Session) -> None:
 def test_locks_and_the_list_of_projects_stay(session: Session) -> None:
     build(session)
     (cache_dir() / "paper" / "x.lock").touch()
+    (cache_dir() / "paper" / "locks").mkdir()
+    (cache_dir() / "paper" / "locks" / "key").touch()
     (cache_dir() / "crash").mkdir()
     (cache_dir() / "crash" / "1.txt").write_text("trace")
     remove(session, survey(session))
     assert (cache_dir() / "paper" / "x.lock").exists()
+    assert (cache_dir() / "paper" / "locks" / "key").exists()
     assert not (cache_dir() / "crash" / "1.txt").exists()
     assert projects() == [session.workspace.project]
 

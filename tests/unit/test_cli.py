@@ -228,8 +228,9 @@ def test_a_wrong_roles_file(nxc: Nxc, project: Path, text: str, told: str) -> No
 
 def test_shortcuts_of_options_go_where_they_belong(nxc: Nxc, project: Path) -> None:
     assert '"mirror": null' in nxc("build", "-vv").err
-    told = nxc("build", "-vv", "--mirror", "http://there", "--offline", "--relock", "--lean")
+    told = nxc("build", "-vv", "--mirror", "http://there", "--offline", "--relock", "--lean", "-j", "5")
     assert told.code == 0, told.err
+    assert '"jobs": 5' in told.err
     assert '"mirror": "http://there"' in told.err
     assert '"offline": true' in told.err
     (project / "nxc.toml").write_text(
