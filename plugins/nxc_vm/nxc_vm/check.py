@@ -53,7 +53,7 @@ def _check_accelerator(options: VmOptions, op: Operation) -> Finding:
     if options.accelerator == "tcg":
         verdict: accelerator.Verdict | None = accelerator.Verdict(name="tcg", reason="asked for")
     else:
-        verdict = accelerator.closed() or accelerator.last_verdict(op)
+        verdict = accelerator.closed(accelerator.DEVICE) or accelerator.last_verdict(op)
     if verdict is None:
         kernel = accelerator.find_kernel()
         verdict = accelerator.probe(kernel, op) if kernel else None
