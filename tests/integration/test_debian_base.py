@@ -387,8 +387,7 @@ def test_a_program_that_is_missing_is_named(
 ) -> None:
     real = shutil.which
     monkeypatch.setattr(
-        doctor.shutil,
-        "which",
+        "nxc_debian.doctor.shutil.which",
         lambda name, path=None: None if name == "mmdebstrap" else real(name, path=path),
     )
     op = operation(tmp_path / ".nxc", shared_cache)

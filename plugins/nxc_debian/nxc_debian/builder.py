@@ -153,7 +153,7 @@ class Builder:
         boots = {
             role: RoleBoot(layers=tuple(names), cmdline=self._cmdline(role)) for role, names in stacks.items()
         }
-        found = {layer.name: layer for layer in every}
+        found = _by_name(every)
         if self.kind == LAYERS:
             return Artifact(kind=LAYERS, roles=boots, layers=found)
         assert kernel is not None
@@ -168,7 +168,7 @@ class Builder:
         return " ".join([f"nxc.role={role}", *self.systems[role]["kernelParams"]])
 
     def _tars(self, every: Sequence[Layer], stacks: Mapping[str, Sequence[str]], op: Operation) -> Artifact:
-        found = {layer.name: layer for layer in every}
+        found = _by_name(every)
         made = {
             f"{role}.tar": images.merged_tar(self.cache, [found[name] for name in names], op)
             for role, names in stacks.items()
@@ -201,3 +201,8 @@ class Builder:
             op,
         )
         return images.ramdisk(self.cache, small, every, stacks, op)
+
+
+def _by_name(layers: Sequence[Layer]) -> dict[str, Layer]:
+    """Order as a saved build does."""
+    return {layer.name: layer for layer in sorted(layers, key=lambda layer: layer.name)}

@@ -148,12 +148,11 @@ def explain(error: CommandError, source: Path, root: Path) -> ConfigError | Buil
     where = list(dict.fromkeys(reversed(places)))[:4]
     if "infinite recursion" in message and options:
         where.append(f"  while evaluating the option {options[-1]}")
-    place = "" if where or source.name in message else f"{source.name}: "
-    hint = (
-        "only files of the project can be read; put it below the folder with nxc.toml"
-        if "forbidden" in message
-        else ""
-    )
+    place = "" if places or source.name in message else f"{source.name}: "
+    near = re.search(r"^\s*Did you mean (.+)\?$", text, re.M)
+    hint = f"did you mean {near[1]}?" if near else ""
+    if "forbidden" in message:
+        hint = "only files of the project can be read; put it below the folder with nxc.toml"
     return ConfigError(place + "\n".join([message, *where]), hint=hint)
 
 
