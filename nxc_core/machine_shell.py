@@ -25,6 +25,8 @@ SHORTEST_TRY = 1.0
 FIRST_PAUSE = 0.02
 LONGEST_PAUSE = 1.0
 KILL_AFTER = 5
+KNOCK = 5.0
+"""Seconds after which a port that says nothing counts as closed."""
 SLACK = 30.0
 """Seconds beyond the node's own deadline, for a slow login."""
 SHOWN = 20
@@ -160,7 +162,7 @@ class ShellVerbs:
         """Wait until something accepts TCP connections at the port, as seen from the node."""
 
         def probe(left: float) -> str | None:
-            done = self._knock(port, addr, left)
+            done = self._knock(port, addr, min(left, KNOCK))
             return None if done.code == 0 else _seen(done, left)
 
         self.until(f"open port {addr}:{port}", probe, timeout)
@@ -169,13 +171,14 @@ class ShellVerbs:
         """Wait until nothing accepts TCP connections at the port, as seen from the node."""
 
         def probe(left: float) -> str | None:
-            return None if self._knock(port, addr, left).code != 0 else "the port accepts connections"
+            # A whole try even when little time is left: a slow node's silence is no closed port.
+            return None if self._knock(port, addr, KNOCK).code != 0 else "the port accepts connections"
 
         self.until(f"closed port {addr}:{port}", probe, timeout)
 
-    def _knock(self, port: int, addr: str, left: float) -> Completed:
+    def _knock(self, port: int, addr: str, limit: float) -> Completed:
         """Try a connection by bash itself: nodes need no netcat. A dropped packet must not take minutes."""
-        return self.look(f": < /dev/tcp/{shlex.quote(addr)}/{int(port)}", min(left, 5.0))
+        return self.look(f": < /dev/tcp/{shlex.quote(addr)}/{int(port)}", limit)
 
     def sleep(self, secs: float) -> None:
         """Let time pass on the node, whose clock may be slower than the host's."""
