@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Any
 import pluggy
 from attrs import frozen
 
-from nxc_core.base import Base
-from nxc_core.flavour import Flavour
-from nxc_core.model import Artifact, BuildRequest, Event, Node, Plan, Resource
-
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # a plugin module imports this one: it must stay cheap
+    from nxc_core.base import Base
     from nxc_core.connect import Connection
+    from nxc_core.flavour import Flavour
+    from nxc_core.model import Artifact, BuildRequest, Event, Node, Plan, Resource
     from nxc_core.operation import Operation
 
 PROJECT = "nxc"

@@ -5,23 +5,24 @@ from __future__ import annotations
 import difflib
 import importlib
 import inspect
+import threading
 from collections.abc import Iterable, Mapping, Sequence
 from importlib import metadata
 from types import ModuleType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pluggy
 from attrs import fields, frozen
 
-from nxc_core import lifecycle
-from nxc_core.base import Base
-from nxc_core.connect import Connection
 from nxc_core.errors import ConfigError, PluginError
-from nxc_core.flavour import Flavour
 from nxc_core.hookspecs import API_VERSION, PROJECT, BaseEntry, FlavourEntry, NxcSpec
-from nxc_core.model import Artifact, BuildRequest, Event, Json, Node, Plan, Resource
-from nxc_core.operation import Operation
-from nxc_core.options import structure_options
+
+if TYPE_CHECKING:  # listing what plugins offer must stay cheap
+    from nxc_core.base import Base
+    from nxc_core.connect import Connection
+    from nxc_core.flavour import Flavour
+    from nxc_core.model import Artifact, BuildRequest, Event, Json, Node, Plan, Resource
+    from nxc_core.operation import Operation
 
 E = TypeVar("E", FlavourEntry, BaseEntry)
 
@@ -40,6 +41,7 @@ class Plugins:
     def __init__(self, manager: pluggy.PluginManager, broken: Sequence[Broken]) -> None:
         self._manager = manager
         self._hook: Any = manager.hook
+        self._lock = threading.Lock()
         self._deaf: set[str] = set()
         self.broken: list[Broken] = list(broken)
         self.flavours: Mapping[str, FlavourEntry] = self._collect(FlavourEntry, "nxc_flavours")
@@ -50,7 +52,6 @@ class Plugins:
         """Load every entry point of the group ``nxc``; one that fails is kept aside with its reason."""
         manager = pluggy.PluginManager(PROJECT)
         manager.add_hookspecs(NxcSpec)
-        manager.register(lifecycle, "nxc-core")
         broken: list[Broken] = []
         seen: set[str] = set()
         for entry in sorted(metadata.entry_points(group=PROJECT), key=lambda point: point.name):
@@ -84,6 +85,9 @@ class Plugins:
 
     def flavour(self, name: str, options: Mapping[str, Json] | None = None) -> Flavour[Any]:
         """Import a flavour and give it its options; raises ConfigError for an unknown name or option."""
+        from nxc_core.flavour import Flavour
+        from nxc_core.options import structure_options
+
         entry = _pick(self.flavours, name, "flavour", self.broken)
         driver = _import(entry.target, entry.name)
         if not (isinstance(driver, type) and issubclass(driver, Flavour)) or inspect.isabstract(driver):
@@ -94,6 +98,9 @@ class Plugins:
 
     def base(self, name: str, options: Mapping[str, Json] | None = None) -> Base[Any]:
         """Import a base and give it its options; raises ConfigError for an unknown name or option."""
+        from nxc_core.base import Base
+        from nxc_core.options import structure_options
+
         entry = _pick(self.bases, name, "base", self.broken)
         driver = _import(entry.target, entry.name)
         if not (isinstance(driver, type) and issubclass(driver, Base)) or inspect.isabstract(driver):
@@ -102,27 +109,39 @@ class Plugins:
             )
         return driver(structure_options(driver.options_type, options or {}, name))
 
+    @property
+    def _verbs(self) -> Any:
+        """The hooks, what the core itself does included."""
+        from nxc_core import lifecycle
+
+        with self._lock:
+            if not self._manager.is_registered(lifecycle):
+                self._manager.register(lifecycle, "nxc-core")
+        return self._hook
+
     def build(self, base: Base[Any], request: BuildRequest, op: Operation) -> Artifact:
         """Call ``nxc_build``."""
-        answer = self._hook.nxc_build(base=base, request=request, op=op)
+        from nxc_core.model import Artifact
+
+        answer = self._verbs.nxc_build(base=base, request=request, op=op)
         if not isinstance(answer, Artifact):
             raise PluginError(f"base {base.name} built {type(answer).__name__}, not an Artifact")
         return answer
 
     def deploy(self, flavour: Flavour[Any], plan: Plan, op: Operation) -> None:
         """Call ``nxc_deploy``."""
-        self._hook.nxc_deploy(flavour=flavour, plan=plan, op=op)
+        self._verbs.nxc_deploy(flavour=flavour, plan=plan, op=op)
 
     def connect(self, flavour: Flavour[Any], node: Node, op: Operation) -> Connection:
         """Call ``nxc_connect``."""
-        answer: Connection = self._hook.nxc_connect(flavour=flavour, node=node, op=op)
+        answer: Connection = self._verbs.nxc_connect(flavour=flavour, node=node, op=op)
         return answer
 
     def teardown(
         self, flavour: Flavour[Any], resources: Sequence[Resource], op: Operation
     ) -> Sequence[Resource]:
         """Call ``nxc_teardown``."""
-        answer: Sequence[Resource] = self._hook.nxc_teardown(flavour=flavour, resources=resources, op=op)
+        answer: Sequence[Resource] = self._verbs.nxc_teardown(flavour=flavour, resources=resources, op=op)
         return answer
 
     def tell(self, event: Event) -> list[Broken]:
