@@ -37,7 +37,7 @@ from nxc_core.operation import Operation
 from nxc_core.plugins import Broken, Plugins
 from nxc_core.running import Running
 from nxc_core.state import Journal, Workspace
-from nxc_core.teardown import release_all
+from nxc_core.teardown import load_to_release, release_all
 from nxc_core.verdict import check_needs, judge, negotiate, not_up, several_failed
 
 Sink = Callable[[Event], None]
@@ -338,7 +338,12 @@ class Session:
 
     def attach(self, id: str | None = None) -> Running:
         """Return a deployment by its id, a unique beginning of it, or the only live one."""
-        deployment = self.workspace.load(self.find(id))
+        id = self.find(id)
+        try:
+            deployment = self.workspace.load(id)
+        except FileNotFoundError as error:
+            told = f"{id} was never started: {error.filename} is not there"
+            raise StateError(told, hint=f"`nxc down {id}` takes away what is left") from error
         folder = self.workspace.deployment_dir(deployment.id)
         return Running(self, deployment, self.operation(folder, deployment.id))
 
@@ -381,9 +386,8 @@ class Session:
         folder = self.workspace.deployment_dir(id)
         op = self.operation(folder, id)
         with self._alone(folder / "lock", id, op, patience=10):
-            try:
-                deployment = self.workspace.load(id)
-            except FileNotFoundError:
+            deployment = load_to_release(self.workspace, id, op)
+            if deployment is None:
                 shutil.rmtree(folder)  # interrupted before anything was claimed
                 return
             for node in op.journal.nodes().values():

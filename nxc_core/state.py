@@ -96,7 +96,7 @@ def load(path: Path, kind: type[T], *, schema: str | None = None) -> T:
     except ValueError as error:
         raise StateError(
             f"{path} is damaged: {error}",
-            hint="restore it, or remove its folder after `nxc down` and start anew",
+            hint="restore it, or remove by hand what it stood for",
         ) from error
     if schema is not None:
         _check_schema(path, value, schema)

@@ -7,11 +7,29 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from nxc_core.errors import NxcError, TeardownError
+from nxc_core.errors import NxcError, StateError, TeardownError
 from nxc_core.flavour import Flavour
 from nxc_core.model import Deployment, Resource
 from nxc_core.operation import Operation
 from nxc_core.plugins import Plugins
+from nxc_core.state import Workspace
+
+
+def load_to_release(workspace: Workspace, id: str, op: Operation) -> Deployment | None:
+    """Read a deployment to release it; None when it has no document and claimed nothing.
+
+    Raises StateError when the document cannot be read, with the claims in words to act on.
+    """
+    try:
+        return workspace.load(id)
+    except (StateError, FileNotFoundError) as error:
+        left = op.journal.outstanding()
+        if not left and isinstance(error, FileNotFoundError):
+            return None
+        message = error.message if isinstance(error, StateError) else f"{error.filename} is gone"
+        told = f"; still there: {spell(left)}" if left else ""
+        hint = "restore it, or remove these by hand" if left else f"remove {workspace.deployment_dir(id)}"
+        raise StateError(f"{message}{told}", hint=getattr(error, "hint", "") or hint) from error
 
 
 def release_all(plugins: Plugins, deployment: Deployment, op: Operation) -> None:

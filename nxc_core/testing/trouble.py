@@ -39,6 +39,7 @@ class TroubleContract(FlavourHooks):
                 pytest.fail(f"after a crash {plug.where}, down failed: {error}")
             self.nothing_left(session, f"after a crash {plug.where}")
             if not plug.pulled:
+                assert at > 1, "nothing was claimed, so there was nothing to crash around"
                 return
 
     def test_a_crashed_start_is_gone_on_with(self, session: Workbench, composition: Path) -> None:

@@ -310,6 +310,21 @@ def test_a_newer_journal_is_not_acted_on(session: Session) -> None:
     path.write_text(text)
 
 
+def test_a_lost_document_does_not_lose_what_is_claimed(session: Session) -> None:
+    running = start(session)
+    path = session.workspace.deployment_file(running.id)
+    text = path.read_text()
+    for damage in (lambda: path.unlink(), lambda: path.write_text(text[:-20])):
+        damage()
+        with pytest.raises(StateError, match=r"still there: .*local.process .*pid \d+"):
+            session.down(running.id)
+        with pytest.raises(StateError) as told:
+            Session.open(session.workspace.project).attach(running.id)
+        assert told.value.hint
+        assert len(spawned(session)) == 2
+    path.write_text(text)
+
+
 def test_a_folder_without_a_document_is_removed(session: Session) -> None:
     session.workspace.deployment_dir("pair-local-000000").mkdir(parents=True)
     running = start(session)
