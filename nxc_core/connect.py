@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import shlex
 import socket
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -112,8 +113,9 @@ def _split(path: str) -> tuple[str, str]:
 class SshConnection(_TarCopy):
     """OpenSSH, one shared connection per node that ends by itself when unused."""
 
-    def __init__(self, endpoint: SshEndpoint) -> None:
+    def __init__(self, endpoint: SshEndpoint, cancel: threading.Event | None = None) -> None:
         self.endpoint = endpoint
+        self.cancel = cancel
 
     def _options(self) -> tuple[str, ...]:
         end = self.endpoint
@@ -147,7 +149,7 @@ class SshConnection(_TarCopy):
         with contextlib.suppress(
             CommandError
         ):  # then every command connects by itself, and says what is wrong
-            process.run(("setsid", *argv), timeout=timeout, output=Path("/dev/null"))
+            process.run(("setsid", *argv), timeout=timeout, output=Path("/dev/null"), cancelled=self.cancel)
 
     def run(
         self,
@@ -160,7 +162,9 @@ class SshConnection(_TarCopy):
     ) -> Completed:
         self._share(min(timeout or CONNECT_TIMEOUT, CONNECT_TIMEOUT))
         command = ("ssh", *self._options(), self.endpoint.host, "--", shlex.join(argv))
-        done = process.run(command, check=False, timeout=timeout, stdin=stdin, output=output)
+        done = process.run(
+            command, check=False, timeout=timeout, stdin=stdin, output=output, cancelled=self.cancel
+        )
         if done.code == 255 and self._is_lost(done.error_text):
             told = done.error_text.strip().splitlines()
             raise CommandError(
@@ -211,8 +215,9 @@ class SshConnection(_TarCopy):
 class ExecConnection(_TarCopy):
     """A command prefix, such as ``nsenter`` or ``docker exec``."""
 
-    def __init__(self, endpoint: ExecEndpoint) -> None:
+    def __init__(self, endpoint: ExecEndpoint, cancel: threading.Event | None = None) -> None:
         self.endpoint = endpoint
+        self.cancel = cancel
 
     def run(
         self,
@@ -223,8 +228,9 @@ class ExecConnection(_TarCopy):
         stdin: bytes | Path | None = None,
         output: Path | None = None,
     ) -> Completed:
+        command = (*self.endpoint.prefix, *argv)
         done = process.run(
-            (*self.endpoint.prefix, *argv), check=False, timeout=timeout, stdin=stdin, output=output
+            command, check=False, timeout=timeout, stdin=stdin, output=output, cancelled=self.cancel
         )
         ended = Completed(
             argv=tuple(argv), code=done.code, stdout=done.stdout, stderr=done.stderr, seconds=done.seconds
@@ -240,11 +246,14 @@ class ExecConnection(_TarCopy):
         return None
 
 
-def open_connection(endpoint: Endpoint) -> Connection:
-    """Return the core's own connection to an endpoint; nothing is opened until it is used."""
+def open_connection(endpoint: Endpoint, cancel: threading.Event | None = None) -> Connection:
+    """Return the core's own connection to an endpoint; nothing is opened until it is used.
+
+    When ``cancel`` is set, a command that runs is ended with Interrupted.
+    """
     if isinstance(endpoint, SshEndpoint):
-        return SshConnection(endpoint)
-    return ExecConnection(endpoint)
+        return SshConnection(endpoint, cancel)
+    return ExecConnection(endpoint, cancel)
 
 
 def answers(endpoint: SshEndpoint, *, timeout: float = 2.0) -> bool:

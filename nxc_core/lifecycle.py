@@ -51,7 +51,7 @@ def nxc_deploy(flavour: Flavour[Any], plan: Plan, op: Operation) -> bool:
 @hookimpl(trylast=True)
 def nxc_connect(flavour: Flavour[Any], node: Node, op: Operation) -> Connection:
     """Let the flavour connect, or do it by the node's endpoint."""
-    return flavour.connect(node, op) or open_connection(node.endpoint)
+    return flavour.connect(node, op) or open_connection(node.endpoint, op.cancel)
 
 
 @hookimpl(trylast=True)
@@ -142,7 +142,7 @@ def _ask(
     if isinstance(node.endpoint, SshEndpoint) and not answers(node.endpoint):
         wait.last_seen = f"no ssh server answers at {node.endpoint.host}:{node.endpoint.port}"
         return None
-    connection = flavour.connect(node, op) or open_connection(node.endpoint)
+    connection = flavour.connect(node, op) or open_connection(node.endpoint, op.cancel)
     try:
         told = connection.run(flavour.report, check=False, timeout=READY_TIMEOUT)
     except CommandError as error:
