@@ -149,7 +149,7 @@ def explain(error: CommandError, source: Path, root: Path) -> ConfigError | Buil
     if "infinite recursion" in message and options:
         where.append(f"  while evaluating the option {options[-1]}")
     place = "" if places or source.name in message else f"{source.name}: "
-    near = re.search(r"^\s*Did you mean (.+)\?$", text, re.M)
+    near = re.search(r"Did you mean (.+)\?", text)
     hint = f"did you mean {near[1]}?" if near else ""
     if "forbidden" in message:
         hint = "only files of the project can be read; put it below the folder with nxc.toml"
