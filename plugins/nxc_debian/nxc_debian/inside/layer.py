@@ -12,6 +12,13 @@ from nxc_debian import tars
 from nxc_debian.inside import accounts, placing, realise, scrub
 from nxc_debian.inside.root import RUN, chroot, overlay, within
 
+_APT_OPTIONS = (
+    *("-y", "-q", "--no-install-recommends", "--allow-downgrades", "-o", "APT::Sandbox::User=root"),
+    *("-o", "Dir::Etc::sourcelist=/dev/null", "-o", "Dir::Etc::sourceparts=/dev/null"),
+    *("-o", "Dir::Log=/tmp", "-o", "Dir::Cache=/tmp", "-o", "Acquire::AllowUnsizedPackages=true"),
+    *("-o", "Dpkg::Options::=--force-unsafe-io", "-o", "Dpkg::Options::=--force-confdef"),
+    *("-o", "Dpkg::Use-Pty=0"),
+)
 SKIPPED = ("run", "tmp", "dev", "proc", "sys")
 _POLICY = "#!/bin/sh\nexit 101\n"
 
@@ -127,38 +134,7 @@ def _install(cache: Path, debs: list[str], root: Path, epoch: int) -> None:
     policy = root / "usr/sbin/policy-rc.d"
     policy.write_text(_POLICY)
     policy.chmod(0o755)
-    argv: tuple[str, ...] = (
-        "apt-get",
-        "install",
-        "-y",
-        "-q",
-        "--no-install-recommends",
-        "--allow-downgrades",
-    )
-    argv += (
-        "-o",
-        "Dir::Etc::sourcelist=/dev/null",
-        "-o",
-        "Dir::Etc::sourceparts=/dev/null",
-        "-o",
-        "Dir::Log=/tmp",
-    )
-    argv += (
-        "-o",
-        "Dpkg::Options::=--force-unsafe-io",
-        "-o",
-        "Dpkg::Options::=--force-confdef",
-        "-o",
-        "Dpkg::Use-Pty=0",
-    )
-    argv += (
-        "-o",
-        "APT::Sandbox::User=root",
-        "-o",
-        "Dir::Cache=/tmp",
-        "-o",
-        "Acquire::AllowUnsizedPackages=true",
-    )
+    argv = ("apt-get", "install", *_APT_OPTIONS)
     try:
         chroot(root, (*argv, *(f"/{RUN}/debs/{Path(deb).name}" for deb in debs)), epoch)
     except CommandError as error:
