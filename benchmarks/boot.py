@@ -1,9 +1,9 @@
 """What starting costs, on examples/webserver as vm-ramdisk.
 
-1. `nxc start` until every node is ready, against bare QEMU runs: the same command lines, images and node.json, the same
+1. `nxc start` until every node is ready, against bare QEMU runs: the same command lines, images, node.json and
    readiness check, all started at once.
-2. QEMU's CPU seconds until ready of one machine: as shipped, lean, and the same units from an ext4 disk with Debian's
-   stock initramfs (needs root, and a network for initramfs-tools).
+2. QEMU's CPU seconds until ready of one machine: as shipped, lean, and the same units from an ext4 disk with
+   Debian's stock initramfs (needs root, and a network for initramfs-tools).
 3. The size of kernel, initrd and layers.
 """
 
@@ -157,10 +157,8 @@ def stock_disk(session: Session, project: Path, folder: Path) -> tuple[Path, Pat
     for mount in ("proc", "dev"):
         run("mount", "--bind", f"/{mount}", str(root / mount))
     try:
-        subprocess.run(
-            ["chroot", str(root), "sh", "-c", f"PATH=/usr/sbin:/usr/bin:/sbin:/bin mkinitramfs -c gzip -o /initrd {release}"],
-            check=True,
-        )  # fmt: skip
+        path = "PATH=/usr/sbin:/usr/bin:/sbin:/bin"
+        run("chroot", str(root), "/usr/bin/env", path, "mkinitramfs", "-c", "gzip", "-o", "/initrd", release)
     finally:
         for mount in ("proc", "dev"):
             run("umount", str(root / mount))
@@ -190,12 +188,14 @@ def compare_boot_cpu(session: Session, project: Path, folder: Path, rounds: int)
             found.append(run_bare([bares[name][0]], bares[name][1])[1])
     base = statistics.median(sides["stock initramfs"])
     sys.stdout.write(
-        f"QEMU CPU seconds of one machine until ready  (n = {rounds}, load {load:.1f} to {os.getloadavg()[0]:.1f})\n"
+        "QEMU CPU seconds of one machine until ready"
+        f"  (n = {rounds}, load {load:.1f} to {os.getloadavg()[0]:.1f})\n"
     )
     for name, found in sides.items():
         middle = statistics.median(found)
         sys.stdout.write(
-            f"  {name:16} {middle:7.2f} s ({min(found):.2f} to {max(found):.2f})   ratio {middle / base:.2f}\n"
+            f"  {name:16} {middle:7.2f} s ({min(found):.2f} to {max(found):.2f})"
+            f"   ratio {middle / base:.2f}\n"
         )
     sys.stdout.write("  aim    0.85 as shipped, 0.65 lean\n")
 

@@ -1,8 +1,8 @@
 """What building costs: a first build of examples/webserver, one more small package, an edited test script.
 
-The first is compared with one `mmdebstrap --format=squashfs` of the union of its packages, both with warm package
-caches, in the same mode (as root, or as an ordinary user). Needs the Debian package squashfs-tools-ng, and a network
-for mmdebstrap's lists.
+The first is compared with one `mmdebstrap --format=squashfs` of the union of its packages, both with warm
+package caches, in the same mode (as root, or as an ordinary user). Needs the Debian package squashfs-tools-ng,
+and a network for mmdebstrap's lists.
 """
 
 from __future__ import annotations
@@ -92,7 +92,8 @@ def add_a_package(project: Path, warm: Path) -> None:
         source.write_text(text.replace("[ pkgs.curl ]", f"[ pkgs.curl pkgs.{package} ]"))
         first = measure(BUILD, env=env, cwd=project)
         sys.stdout.write(
-            f"{package} added to one role: wall {first.wall:.2f} s, CPU {first.cpu:.2f} s, fetched and locked\n"
+            f"{package} added to one role, fetched and locked:"
+            f" wall {first.wall:.2f} s, CPU {first.cpu:.2f} s\n"
             "  aim    CPU at most 8 s beyond `dpkg -i` of it\n"
         )
     source.write_text(text)

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from attrs import fields
+
 from nxc_core import state
 from nxc_core.base import Base
 from nxc_core.errors import BuildError, ConfigError, StateError
@@ -42,6 +44,12 @@ def name_build(
     """Name the folder of a build: readable, and another one for another guest or other options."""
     seen = json.dumps([str(source), state.unstructure(flavour.guest), dict(options)], sort_keys=True)
     return f"{composition_name(source)}-{base}-{kind}-{hashlib.sha256(seen.encode()).hexdigest()[:8]}"
+
+
+def lasting(options_type: type[Any], options: Mapping[str, Json]) -> dict[str, Json]:
+    """Leave out options that say what to do this once (metadata ``once``), such as ``relock``."""
+    once = {field.name for field in fields(options_type) if field.metadata.get("once")}
+    return {name: value for name, value in options.items() if name.replace("-", "_") not in once}
 
 
 def find_unchanged(path: Path, fingerprint: str) -> Build | None:

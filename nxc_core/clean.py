@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shutil
 from collections.abc import Iterable, Iterator
@@ -15,9 +14,9 @@ from attrs import field, frozen
 from nxc_core import paths, state
 from nxc_core.errors import NxcError, StateError
 from nxc_core.model import Build, Status
+from nxc_core.projects import projects
 from nxc_core.session import Session
 
-_SCHEMA = "nxc.projects/1"
 _OURS = ("crash",)
 """Folders of the cache that are the core's own."""
 
@@ -48,34 +47,6 @@ class Survey:
     def spare(self) -> int:
         """Bytes that would be freed."""
         return sum(item.spare for item in self.items)
-
-
-# Projects that built something: their builds are kept too
-
-
-def _registry() -> Path:
-    return paths.cache_dir() / "projects.json"
-
-
-def projects() -> list[Path]:
-    """List the projects of this user that have built something and are still there."""
-    with contextlib.suppress(OSError, ValueError):
-        content = json.loads(_registry().read_text(encoding="utf-8"))
-        if isinstance(content, dict) and content.get("schema") == _SCHEMA:
-            return [Path(str(one)) for one in content["projects"] if (Path(str(one)) / ".nxc").is_dir()]
-    return []
-
-
-def register(project: Path) -> None:
-    """Remember a project, so that cleaning from another one keeps what this one uses."""
-    known = projects()
-    if project in known:
-        return
-    _registry().parent.mkdir(parents=True, exist_ok=True)
-    with state.locked(_registry().with_name("projects.lock"), what="the list of projects", wait=True):
-        state.Workspace(project).prepare()
-        every = sorted({*map(str, projects()), str(project)})
-        state.save(_registry(), {"schema": _SCHEMA, "projects": every})
 
 
 # Looking

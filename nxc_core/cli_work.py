@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -217,7 +216,6 @@ def build(
     if dry_run:
         _tell_plan(nxc, target, as_json)
         return
-    remember(nxc)
     made = nxc.session().build(
         target.source, flavour=target.flavour, base=target.base, options=target.options, jobs=target.jobs
     )
@@ -248,22 +246,14 @@ def _tell_plan(nxc: Invocation, target: Target, as_json: bool) -> None:
     nxc.tell_table([(role, ", ".join(names) or "no node") for role, names in nodes.items()], indent="  ")
 
 
-def remember(nxc: Invocation) -> None:
-    """Let ``nxc clean`` in other projects know what this one uses."""
-    from nxc_core.clean import register
-
-    with contextlib.suppress(NxcError, OSError):
-        register(nxc.session().workspace.project)
-
-
 def _start(nxc: Invocation, target: Target, given: Spread, *, fresh: bool) -> Running:
-    remember(nxc)
     return nxc.session().start(
         target.source,
         flavour=target.flavour,
         base=target.base,
         options=target.options,
         fresh=fresh,
+        jobs=target.jobs,
         **spread(nxc, given),
     )
 

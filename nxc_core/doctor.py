@@ -16,10 +16,10 @@ from typing import Any
 from attrs import frozen
 
 from nxc_core import paths, process, state
-from nxc_core.clean import projects
 from nxc_core.errors import NxcError, PreflightError
 from nxc_core.model import Finding, Status
 from nxc_core.preflight import check_drivers
+from nxc_core.projects import projects
 from nxc_core.session import Session
 
 MACHINE = "this machine"

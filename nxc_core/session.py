@@ -16,7 +16,7 @@ from typing import Any
 
 from attrs import evolve, field, frozen
 
-from nxc_core import building, identity, paths, state
+from nxc_core import building, identity, paths, projects, state
 from nxc_core.connect import open_connection
 from nxc_core.errors import Interrupted, NxcError, StateError
 from nxc_core.flavour import Flavour
@@ -139,13 +139,14 @@ class Session:
 
     def choose_base(self, source: Path, wanted: str | None = None) -> Choice:
         """Choose the base: what was asked, nixos where nixpkgs is pinned, else debian."""
-        if wanted:
-            return Choice(name=wanted, reason="asked for")
-        for folder in (source.parent, self.workspace.project):
-            for name in ("flake.lock", "nxc.json"):
+        natural = Choice(name="debian", reason="nothing pins nixpkgs here")
+        for folder in (self.workspace.project, source.parent):
+            for name in ("nxc.json", "flake.lock"):
                 if (folder / name).exists():
-                    return Choice(name="nixos", reason=f"{folder / name} pins nixpkgs")
-        return Choice(name="debian", reason="nothing pins nixpkgs here")
+                    natural = Choice(name="nixos", reason=f"{folder / name} pins nixpkgs")
+        if wanted in (None, natural.name):
+            return natural
+        return Choice(name=wanted, reason="asked for")
 
     # Verbs
 
@@ -168,8 +169,11 @@ class Session:
         chosen = self.plugins.base(choice.name, options.get(choice.name))
         driver = self.plugins.flavour(flavour, options.get(flavour))
         kind = negotiate(chosen, driver)
-        name = building.name_build(source, choice.name, kind, driver, options.get(choice.name, {}))
+        lasting = building.lasting(chosen.options_type, options.get(choice.name, {}))
+        name = building.name_build(source, choice.name, kind, driver, lasting)
         self.workspace.prepare()
+        with contextlib.suppress(OSError):  # a full cache is told by the build itself
+            projects.register(self.workspace.project)
         folder = self.workspace.build_dir(name)
         folder.mkdir(parents=True, exist_ok=True)
         op = self.operation(folder, name)
@@ -181,9 +185,7 @@ class Session:
                 op.step("nothing changed", topic="built", build=ready.id)
                 return ready
             op.step(f"base {choice.name}: {choice.reason}")
-            build = building.carry_out(
-                self.plugins, chosen, driver, source, kind, name, options.get(choice.name, {}), jobs, op
-            )
+            build = building.carry_out(self.plugins, chosen, driver, source, kind, name, lasting, jobs, op)
             state.save(self.workspace.build_file(name), build)
             op.step("built", topic="built", build=build.id)
             return build
@@ -199,13 +201,14 @@ class Session:
         parameters: Mapping[str, Json] | None = None,
         policy: Policy | None = None,
         fresh: bool = False,
+        jobs: int = 2,
     ) -> Running:
         """Build and deploy a composition, or go on with an interrupted start of the same.
 
         One that runs already is returned as it is, unless ``fresh`` asks for another beside it.
         Raises DeployError when too few nodes came up; the deployment is then left for a look.
         """
-        build = self.build(source, flavour=flavour, base=base, options=options)
+        build = self.build(source, flavour=flavour, base=base, options=options, jobs=jobs)
         options = options or {}
         driver = self.plugins.flavour(flavour, options.get(flavour))
         specs = identity.distribute(build.composition, roles)

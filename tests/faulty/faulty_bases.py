@@ -7,10 +7,10 @@ import uuid
 from pathlib import Path
 
 from attrs import evolve
-from nxc_example.base import PlainBase
 
 from nxc_core import ConfigError, Operation
 from nxc_core.model import Artifact, BuildRequest, Composition, Guest, Kind
+from nxc_example.base import PlainBase
 
 
 class Steady(PlainBase):

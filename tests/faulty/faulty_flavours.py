@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from attrs import evolve, field, frozen
-from nxc_example.flavour import LocalFlavour, LocalOptions
 
 from nxc_core import DeployError, Operation, process
 from nxc_core.model import (
@@ -22,6 +21,7 @@ from nxc_core.model import (
     Plan,
     Resource,
 )
+from nxc_example.flavour import LocalFlavour, LocalOptions
 
 SLEEP = ("sleep", "300")
 

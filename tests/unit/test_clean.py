@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 
 from nxc_core import state
-from nxc_core.clean import Item, measure, projects, register, remove, survey
+from nxc_core.clean import Item, measure, remove, survey
 from nxc_core.cli_tools import spell_size
 from nxc_core.errors import StateError
 from nxc_core.paths import cache_dir
 from nxc_core.plugins import Plugins
+from nxc_core.projects import projects, register
 from nxc_core.session import Session
 from tests import fake_plugin
 

@@ -7,11 +7,11 @@ import json
 from pathlib import Path
 
 import pytest
-from nxc_example.flavour import LocalFlavour, LocalOptions
 
 from nxc_core import identity
 from nxc_core.errors import ConfigError
 from nxc_core.model import Composition, Deployment, Group, Role
+from nxc_example.flavour import LocalFlavour, LocalOptions
 
 
 def composition(*roles: Role) -> Composition:

@@ -24,7 +24,8 @@ class DebianOptions:
     jobs: int = field(default=2, metadata={"help": "roles built at once"})
     level: int = field(default=3, metadata={"help": "zstd level of the squashfs layers, 1 to 19"})
     relock: bool = field(
-        default=False, metadata={"help": "resolve all packages anew instead of keeping those of nxc.lock"}
+        default=False,
+        metadata={"help": "resolve all packages anew instead of keeping those of nxc.lock", "once": True},
     )
     scratch: Literal["auto", "memory", "disk"] = field(
         default="auto", metadata={"help": "where systems are unpacked during a build: auto, memory or disk"}
