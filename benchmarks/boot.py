@@ -1,7 +1,7 @@
 """What starting costs, on examples/webserver as vm-ramdisk.
 
-1. `nxc start` until every node is ready, against bare QEMU runs: the same command lines, images, node.json and
-   readiness check, all started at once.
+1. `nxc start` until every node is ready, against bare QEMU runs: the same command lines, images, node.json
+   and readiness check, all started at once.
 2. QEMU's CPU seconds until ready of one machine: as shipped, lean, and the same units from an ext4 disk with
    Debian's stock initramfs (needs root, and a network for initramfs-tools).
 3. The size of kernel, initrd and layers.
@@ -127,6 +127,11 @@ def compare_start(session: Session, project: Path, folder: Path, pairs: int) -> 
     )  # fmt: skip
 
 
+def run(*argv: str) -> None:
+    """Run a command that must succeed, without its output."""
+    subprocess.run(argv, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
 def stock_disk(session: Session, project: Path, folder: Path) -> tuple[Path, Path, Path]:
     """Return kernel, Debian's own initramfs and an ext4 disk with the same system as role ``client``."""
     base = session.plugins.base("debian")
@@ -138,7 +143,6 @@ def stock_disk(session: Session, project: Path, folder: Path) -> tuple[Path, Pat
     ramdisk = session.build(project, flavour="vm-ramdisk").artifact
     root = folder / "root"
     root.mkdir()
-    run = lambda *argv: subprocess.run(argv, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # noqa: E731
     run("tar", "-C", str(root), "--numeric-owner", "-xf", str(made.files["client.tar"]))
     release = next((root / "usr/lib/modules").iterdir()).name
     archives = folder / "debs"

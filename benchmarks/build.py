@@ -1,7 +1,7 @@
 """What building costs: a first build of examples/webserver, one more small package, an edited test script.
 
-The first is compared with one `mmdebstrap --format=squashfs` of the union of its packages, both with warm
-package caches, in the same mode (as root, or as an ordinary user). Needs the Debian package squashfs-tools-ng,
+The first is compared with one `mmdebstrap --format=squashfs` of the union of its packages, both with
+warm package caches, in the same mode (as root, or as an ordinary user). Needs Debian's squashfs-tools-ng,
 and a network for mmdebstrap's lists.
 """
 
@@ -19,7 +19,7 @@ from pairs import Cost, compare, measure
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 NXC = Path(sys.executable).with_name("nxc")
-BUILD = [NXC, "build", "-q", "-f", "vm-ramdisk"]
+BUILD: list[str | Path] = [NXC, "build", "-q", "-f", "vm-ramdisk"]
 
 
 def main() -> None:
