@@ -1,4 +1,4 @@
-"""vm-ramdisk keeps the contract of a flavour; the Debian base that of a base."""
+"""vm-ramdisk keeps the contract of a flavour."""
 
 from __future__ import annotations
 
@@ -6,10 +6,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from attrs import evolve
 
-from nxc_core.model import RAMDISK, Guest
-from nxc_core.testing import BaseContract, FlavourContract
+from nxc_core.testing import FlavourContract
 
 BASIC = Path(__file__).parents[2] / "examples" / "basic"
 
@@ -59,31 +57,3 @@ class TestVmRamdiskInFull(VmContract):
     """Every test."""
 
     resumes = 2
-
-
-@pytest.mark.live
-@pytest.mark.timeout(1800)
-class TestDebian(BaseContract):
-    """Two roles, all from the shared cache where it can be."""
-
-    plugin = "nxc_debian.plugin"
-    base = "debian"
-    kinds = (RAMDISK,)
-
-    @pytest.fixture(autouse=True)
-    def _images(self, cached: Path) -> None:
-        """Share the images."""
-
-    @pytest.fixture
-    def composition(self, tmp_path: Path) -> Path:
-        """The first example."""
-        shutil.copytree(BASIC, tmp_path / "basic", ignore=shutil.ignore_patterns(".nxc"))
-        return tmp_path / "basic" / "composition.nix"
-
-    def change(self, composition: Path) -> None:
-        """Another text in /etc."""
-        composition.write_text(composition.read_text().replace("hello from bar", "greetings from bar"))
-
-    def another_guest(self) -> Guest:
-        """Another console and fewer services."""
-        return evolve(self.guest, console="ttyS1", lean=True)
