@@ -14,13 +14,17 @@ from nxc_core.session import Session
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(1800)]
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
+TOP = Path(__file__).parents[2]
+COMPOSITIONS = [
+    *(pytest.param(f"examples/{name}", id=name) for name in ("basic", "webserver", "scripts", "nfs")),
+    pytest.param("tests/nix/debian/live", id="nearly-every-option", marks=pytest.mark.full),
+]
 
 
-@pytest.mark.parametrize("name", ["basic", "webserver", "scripts", "nfs"])
-def test_the_example_holds_and_leaves_nothing(name: str, cached: Path, tmp_path: Path) -> None:
-    project = tmp_path / name
-    shutil.copytree(EXAMPLES / name, project)
+@pytest.mark.parametrize("name", COMPOSITIONS)
+def test_the_composition_holds_and_leaves_nothing(name: str, cached: Path, tmp_path: Path) -> None:
+    project = tmp_path / Path(name).name
+    shutil.copytree(TOP / name, project)
     events: list[Event] = []
     session = Session.open(project, sinks=[events.append])
     with session.up(project / "composition.nix", flavour="vm-ramdisk") as running:
