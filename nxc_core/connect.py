@@ -7,9 +7,12 @@ import shlex
 import socket
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
+
+from attrs import evolve
 
 from nxc_core import process
 from nxc_core.errors import CommandError, DeployError
@@ -54,8 +57,20 @@ class Connection(Protocol):
         ...
 
 
-class _TarCopy:
+class _Copying(ABC):
     """Copies through tar at both ends, so that modes survive and tmpfs is seen."""
+
+    cancel: threading.Event | None
+
+    @abstractmethod
+    def _execute(
+        self,
+        argv: Sequence[str],
+        timeout: float | None,
+        stdin: bytes | Path | None,
+        output: Path | None,
+    ) -> Completed:
+        """Run a command on the node; answers whatever its exit code."""
 
     def run(
         self,
@@ -66,7 +81,10 @@ class _TarCopy:
         stdin: bytes | Path | None = None,
         output: Path | None = None,
     ) -> Completed:
-        raise NotImplementedError
+        ended = evolve(self._execute(argv, timeout, stdin, output), argv=tuple(argv))
+        if check and ended.code != 0:
+            raise process.failure(ended)
+        return ended
 
     def put(self, source: Path, target: str) -> None:
         if not source.exists():
@@ -110,7 +128,7 @@ def _split(path: str) -> tuple[str, str]:
     return folder or "/", name
 
 
-class SshConnection(_TarCopy):
+class SshConnection(_Copying):
     """OpenSSH, one shared connection per node that ends by itself when unused."""
 
     def __init__(self, endpoint: SshEndpoint, cancel: threading.Event | None = None) -> None:
@@ -151,14 +169,12 @@ class SshConnection(_TarCopy):
         ):  # then every command connects by itself, and says what is wrong
             process.run(("setsid", *argv), timeout=timeout, output=Path("/dev/null"), cancelled=self.cancel)
 
-    def run(
+    def _execute(
         self,
         argv: Sequence[str],
-        *,
-        check: bool = True,
-        timeout: float | None = None,
-        stdin: bytes | Path | None = None,
-        output: Path | None = None,
+        timeout: float | None,
+        stdin: bytes | Path | None,
+        output: Path | None,
     ) -> Completed:
         self._share(min(timeout or CONNECT_TIMEOUT, CONNECT_TIMEOUT))
         command = ("ssh", *self._options(), self.endpoint.host, "--", shlex.join(argv))
@@ -173,12 +189,7 @@ class SshConnection(_TarCopy):
                 code=None,
                 stderr=done.error_text,
             )
-        ended = Completed(
-            argv=tuple(argv), code=done.code, stdout=done.stdout, stderr=done.stderr, seconds=done.seconds
-        )
-        if check and ended.code != 0:
-            raise process.failure(ended)
-        return ended
+        return done
 
     def _is_lost(self, told: str) -> bool:
         marks = (
@@ -212,32 +223,24 @@ class SshConnection(_TarCopy):
             control.unlink(missing_ok=True)
 
 
-class ExecConnection(_TarCopy):
+class ExecConnection(_Copying):
     """A command prefix, such as ``nsenter`` or ``docker exec``."""
 
     def __init__(self, endpoint: ExecEndpoint, cancel: threading.Event | None = None) -> None:
         self.endpoint = endpoint
         self.cancel = cancel
 
-    def run(
+    def _execute(
         self,
         argv: Sequence[str],
-        *,
-        check: bool = True,
-        timeout: float | None = None,
-        stdin: bytes | Path | None = None,
-        output: Path | None = None,
+        timeout: float | None,
+        stdin: bytes | Path | None,
+        output: Path | None,
     ) -> Completed:
         command = (*self.endpoint.prefix, *argv)
-        done = process.run(
+        return process.run(
             command, check=False, timeout=timeout, stdin=stdin, output=output, cancelled=self.cancel
         )
-        ended = Completed(
-            argv=tuple(argv), code=done.code, stdout=done.stdout, stderr=done.stderr, seconds=done.seconds
-        )
-        if check and ended.code != 0:
-            raise process.failure(ended)
-        return ended
 
     def shell_argv(self, argv: Sequence[str] = ()) -> tuple[str, ...]:
         return (*self.endpoint.prefix, *(argv or ("/bin/bash", "-l")))
