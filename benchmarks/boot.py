@@ -25,9 +25,9 @@ from pairs import Cost, compare
 from nxc_core.connect import SshConnection, answers
 from nxc_core.errors import CommandError
 from nxc_core.model import ROOTFS_TAR, BuildRequest, SshEndpoint
-from nxc_core.process import find_all_spawned
 from nxc_core.running import Running
 from nxc_core.session import Session
+from nxc_core.spawned import find_all_spawned
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 REPORT = ("cat", "/run/nxc/ready")

@@ -15,7 +15,7 @@ from typing import Any
 
 from attrs import frozen
 
-from nxc_core import paths, process, state
+from nxc_core import paths, spawned, state
 from nxc_core.errors import NxcError, PreflightError
 from nxc_core.model import Finding, Status
 from nxc_core.preflight import check_drivers
@@ -204,7 +204,7 @@ def examine_leftovers(session: Session) -> Iterator[Finding]:
     """Processes that nxc started and that no deployment accounts for."""
     live = {id for project in {*projects(), session.workspace.project} for id in _live(project)}
     left: dict[str, list[str]] = {}
-    for pid, token in sorted(process.find_all_spawned("").items()):
+    for pid, token in sorted(spawned.find_all_spawned("").items()):
         deployment = token.split("/", 1)[0]
         if deployment not in live and _is_ours(pid):
             left.setdefault(deployment, []).append(str(pid))

@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from attrs import frozen
 
-from nxc_core import process
+from nxc_core import process, spawned
 from nxc_core.errors import CommandError, DeployError, Interrupted, PreflightError
 from nxc_core.model import Event, Json, Node, Outcome, Resource
 from nxc_core.process import Command, Completed, OnLine
@@ -95,11 +95,11 @@ class Operation:
 
     def alive(self, resource: Resource) -> bool:
         """Whether the process of this claim lives."""
-        return bool(process.find_spawned(self.token(resource)))
+        return bool(spawned.find_spawned(self.token(resource)))
 
     def stop(self, resource: Resource, *, grace: float = process.GRACE) -> bool:
         """End a spawned process; True when it is gone for sure."""
-        return process.stop_spawned(self.token(resource), grace=grace)
+        return spawned.stop_spawned(self.token(resource), grace=grace)
 
     # What is going on
 

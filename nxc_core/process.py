@@ -22,11 +22,11 @@ from typing import IO
 
 from attrs import field, frozen
 
+from nxc_core import spawned
 from nxc_core.errors import CommandError, Interrupted, PreflightError
 
 GRACE = 5.0
 """Seconds between SIGTERM and SIGKILL."""
-CLAIM_VARIABLE = "NXC_CLAIM"
 
 OnLine = Callable[[str], None]
 
@@ -348,7 +348,7 @@ def spawn(
     """Start a process that outlives nxc, its output in ``log``, findable by ``token``. Returns its pid."""
     program = find_program(argv[0])
     environment = dict(os.environ if env is None else env)
-    environment[CLAIM_VARIABLE] = token
+    environment[spawned.VARIABLE] = token
     with log.open("ab") as sink:
         child = subprocess.Popen(
             (program, *argv[1:]),
@@ -359,50 +359,13 @@ def spawn(
             cwd=cwd,
             start_new_session=True,
         )
+    _await_environment(child, token)
     threading.Thread(target=child.wait, daemon=True, name=f"reap-{child.pid}").start()
     return child.pid
 
 
-def find_spawned(token: str) -> list[int]:
-    """List the living processes that were spawned with ``token``, their children included."""
-    wanted = f"{CLAIM_VARIABLE}={token}".encode()
-    return [pid for pid, variables in _environments() if wanted in variables]
-
-
-def find_all_spawned(prefix: str) -> dict[int, str]:
-    """Map the pid of every living spawned process whose token starts with ``prefix`` to the token."""
-    start = f"{CLAIM_VARIABLE}={prefix}".encode()
-    found = {}
-    for pid, variables in _environments():
-        for variable in variables:
-            if variable.startswith(start):
-                found[pid] = variable.partition(b"=")[2].decode()
-    return found
-
-
-def _environments() -> Iterator[tuple[int, list[bytes]]]:
-    for folder in Path("/proc").iterdir():
-        if not folder.name.isdigit():
-            continue
-        try:
-            if folder.stat().st_uid != os.geteuid() and os.geteuid() != 0:
-                continue
-            if (folder / "stat").read_text().rpartition(")")[2].split()[0] in "ZX":
-                continue
-            yield int(folder.name), (folder / "environ").read_bytes().split(b"\0")
-        except OSError:
-            continue  # it ended meanwhile, or is not ours to read
-
-
-def stop_spawned(token: str, *, grace: float = GRACE) -> bool:
-    """End every process spawned with ``token``: SIGTERM, then SIGKILL. True when none is left."""
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        for pid in find_spawned(token):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, number)
-        end = time.monotonic() + grace
-        while time.monotonic() < end:
-            if not find_spawned(token):
-                return True
-            time.sleep(0.02)
-    return not find_spawned(token)
+def _await_environment(child: subprocess.Popen[bytes], token: str) -> None:
+    """Wait until the child is findable: while execve(2) loads a program, its environment looks empty."""
+    end = time.monotonic() + 1
+    while child.poll() is None and not spawned.is_spawned(child.pid, token) and time.monotonic() < end:
+        time.sleep(0.001)

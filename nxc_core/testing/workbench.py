@@ -16,13 +16,14 @@ from typing import Any, ClassVar, Literal
 import pytest
 from attrs import define, field
 
-from nxc_core import lifecycle, process
+from nxc_core import lifecycle
 from nxc_core.flavour import Flavour, Reserving
 from nxc_core.hookspecs import API_VERSION, hookimpl
 from nxc_core.model import NodeState, Plan, Resource
 from nxc_core.operation import Operation
 from nxc_core.plugins import Plugins
 from nxc_core.session import Session
+from nxc_core.spawned import find_all_spawned
 from nxc_core.state import Journal
 
 When = Literal["before", "after"]
@@ -151,7 +152,7 @@ def spawned(session: Session) -> dict[int, str]:
     """Map the pids of all processes that the project's deployments have spawned to what they are."""
     found: dict[int, str] = {}
     for id in session.workspace.deployments():
-        found |= process.find_all_spawned(f"{id}/")
+        found |= find_all_spawned(f"{id}/")
     return found
 
 

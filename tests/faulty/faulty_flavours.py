@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from attrs import evolve, field, frozen
 
-from nxc_core import DeployError, Operation, process
+from nxc_core import DeployError, Operation, process, spawned
 from nxc_core.model import (
     ExecEndpoint,
     Finding,
@@ -201,8 +201,8 @@ class Ruthless(Sound):
 
     def release(self, resources: Sequence[Resource], op: Operation) -> Sequence[Resource]:
         family = op.name.rpartition("-")[0]
-        for token in process.find_all_spawned(f"{family}-").values():
-            process.stop_spawned(token)
+        for token in spawned.find_all_spawned(f"{family}-").values():
+            spawned.stop_spawned(token)
         return super().release(resources, op)
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from nxc_core.model import Event
-from nxc_core.process import find_all_spawned
 from nxc_core.script import run_script
 from nxc_core.session import Session
+from nxc_core.spawned import find_all_spawned
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(1800)]
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from nxc_core import process
+from nxc_core import process, spawned
 from nxc_core.errors import CommandError, Interrupted, PreflightError
 from nxc_core.process import Command, Completed
 
@@ -23,7 +23,7 @@ TOKEN = f"test-process-{os.getpid()}"
 @pytest.fixture(autouse=True)
 def _no_process_is_left() -> Iterator[None]:
     yield
-    for pid in process.find_all_spawned(TOKEN):
+    for pid in spawned.find_all_spawned(TOKEN):
         os.kill(pid, signal.SIGKILL)
 
 
@@ -185,19 +185,27 @@ def test_a_spawned_process_outlives_us_and_is_found(tmp_path: Path) -> None:
     argv = (sys.executable, "-c", script, str(tmp_path / "log"))
     pid = int(subprocess.run(argv, env=environment, capture_output=True, check=True, timeout=30).stdout)
     end = time.monotonic() + 10
-    while len(process.find_spawned(token)) < 2 and time.monotonic() < end:
+    while len(spawned.find_spawned(token)) < 2 and time.monotonic() < end:
         time.sleep(0.02)
-    assert pid in process.find_spawned(token)
-    assert len(process.find_spawned(token)) == 2, "children are found as well"
-    assert process.find_all_spawned(f"{TOKEN}/") == dict.fromkeys(process.find_spawned(token), token)
-    assert process.find_spawned(f"{TOKEN}/on") == [], "a token is compared whole"
-    assert process.stop_spawned(token)
-    assert process.find_spawned(token) == []
+    assert pid in spawned.find_spawned(token)
+    assert len(spawned.find_spawned(token)) == 2, "children are found as well"
+    assert spawned.find_all_spawned(f"{TOKEN}/") == dict.fromkeys(spawned.find_spawned(token), token)
+    assert spawned.find_spawned(f"{TOKEN}/on") == [], "a token is compared whole"
+    assert spawned.stop_spawned(token)
+    assert spawned.find_spawned(token) == []
     assert (tmp_path / "log").read_text() == "hello\n"
 
 
+def test_a_spawned_process_is_found_as_soon_as_it_is_there(tmp_path: Path) -> None:
+    token = f"{TOKEN}/prompt"
+    for _ in range(50):  # right after execve(2) most programs show an empty environment
+        pid = process.spawn(("sleep", "60"), token=token, log=tmp_path / "log")
+        assert spawned.is_spawned(pid, token)
+    assert spawned.stop_spawned(token)
+
+
 def test_stopping_twice_and_stopping_nothing_is_success() -> None:
-    assert process.stop_spawned(f"{TOKEN}/never")
+    assert spawned.stop_spawned(f"{TOKEN}/never")
 
 
 def test_a_spawned_process_that_ignores_the_end_is_killed(tmp_path: Path) -> None:
@@ -207,4 +215,4 @@ def test_a_spawned_process_that_ignores_the_end_is_killed(tmp_path: Path) -> Non
     end = time.monotonic() + 10
     while not log.read_text() and time.monotonic() < end:
         time.sleep(0.02)
-    assert process.stop_spawned(token, grace=0.3)
+    assert spawned.stop_spawned(token, grace=0.3)

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from attrs import evolve
 
-from nxc_core import process, state
+from nxc_core import state
 from nxc_core.errors import (
     BuildError,
     CommandError,
@@ -31,6 +31,7 @@ from nxc_core.model import Artifact, Event, NodeState, Policy, Status
 from nxc_core.plugins import Plugins
 from nxc_core.running import Running
 from nxc_core.session import Session
+from nxc_core.spawned import stop_spawned
 from nxc_core.testing.workbench import child_environment, scratch_folders, spawned, sweep
 
 PAIR = """
@@ -438,7 +439,7 @@ def test_without_the_flavour_down_says_what_is_left(session: Session) -> None:
 
 def test_a_node_that_died_later_answers_with_an_error_not_a_hang(session: Session) -> None:
     running = start(session)
-    process.stop_spawned(f"{running.id}/local.process/{running.id}-server")
+    stop_spawned(f"{running.id}/local.process/{running.id}-server")
     seen = running.flavour.observe(running.node("server"), running.op)
     assert not seen.alive
     with pytest.raises(CommandError):
