@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,9 @@ from nxc_core import state
 from nxc_core.base import Base
 from nxc_core.errors import BuildError, ConfigError, StateError
 from nxc_core.flavour import Flavour
-from nxc_core.model import Build, BuildRequest, Json, Kind
+from nxc_core.model import Build, BuildRequest, Composition, Json, Kind
 from nxc_core.operation import Operation
 from nxc_core.plugins import Plugins
-from nxc_core.verdict import check_needs
 
 
 def existing(source: Path | str) -> Path:
@@ -73,12 +72,13 @@ def carry_out(
     options: Mapping[str, Json],
     jobs: int,
     op: Operation,
+    check: Callable[[Composition], None],
 ) -> Build:
-    """Evaluate and build. Raises ConfigError or BuildError."""
+    """Evaluate and build what ``check`` lets pass. Raises ConfigError or BuildError."""
     composition = base.read(source, op)
     for warning in composition.warnings:
         op.step(warning, topic="warning")
-    check_needs(composition, driver)
+    check(composition)
     request = BuildRequest(composition=composition, kind=kind, guest=driver.guest, jobs=jobs)
     try:
         artifact = plugins.build(base, request, op)

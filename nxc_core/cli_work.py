@@ -14,8 +14,9 @@ from nxc_core.config import read_option, read_role
 from nxc_core.errors import ConfigError, NxcError, UsageError
 
 if TYPE_CHECKING:
-    from nxc_core.model import Json
+    from nxc_core.model import Composition, Json
     from nxc_core.running import Running
+    from nxc_core.session import Accept, Session
 
 DEFAULT_FLAVOUR = "vm-ramdisk"
 
@@ -246,7 +247,9 @@ def _tell_plan(nxc: Invocation, target: Target, as_json: bool) -> None:
     nxc.tell_table([(role, ", ".join(names) or "no node") for role, names in nodes.items()], indent="  ")
 
 
-def _start(nxc: Invocation, target: Target, given: Spread, *, fresh: bool) -> Running:
+def _start(
+    nxc: Invocation, target: Target, given: Spread, *, fresh: bool, accept: Accept | None = None
+) -> Running:
     return nxc.session().start(
         target.source,
         flavour=target.flavour,
@@ -254,6 +257,7 @@ def _start(nxc: Invocation, target: Target, given: Spread, *, fresh: bool) -> Ru
         options=target.options,
         fresh=fresh,
         jobs=target.jobs,
+        accept=accept,
         **spread(nxc, given),
     )
 
@@ -300,19 +304,16 @@ def up(
     refuse_elsewhere()
     target = settle(nxc, wanted)
     session = nxc.session()
-    before = set(session.workspace.deployments())
     try:
-        running = _start(nxc, target, given, fresh=new or test)
+        running = _start(nxc, target, given, fresh=new or test, accept=_check_test if test else None)
         if test:
             _test(nxc, running)
     except BaseException as error:
-        made = set(session.workspace.deployments()) - before
+        made = set(session.made)  # what another nxc starts here meanwhile is none of our business
         if made and not keep:
             _take_down(nxc, made, quietly=True)
             if isinstance(error, NxcError):
-                error.hint = (
-                    f"it was taken down (--keep leaves it); `nxc logs -d {min(made)} NODE` shows a console"
-                )
+                error.hint = _hint_after(error, session, min(made))
         raise
     if test and not keep:
         _take_down(nxc, {running.id})
@@ -320,17 +321,28 @@ def up(
     _tell_running(nxc, running, as_json)
 
 
+def _hint_after(error: NxcError, session: Session, id: str) -> str:
+    """Say what to do, what became of the deployment, and where to look if anything was booted."""
+    parts = [] if not error.hint or "nxc down" in error.hint else [error.hint]
+    parts.append("it was taken down (--keep leaves it)")
+    if session.workspace.journal(id).nodes():
+        parts.append(f"`nxc logs -d {id} NODE` shows a console")
+    return "; ".join(parts)
+
+
+def _check_test(composition: Composition) -> None:
+    from nxc_core.script import check_script
+
+    if composition.test_script is None:
+        raise ConfigError(f"{composition.source} has no testScript", hint="write one, or leave out --test")
+    check_script(composition.test_script)
+
+
 def _test(nxc: Invocation, running: Running) -> None:
     from nxc_core.script import run_script
 
-    text = running.deployment.composition.test_script
-    if text is None:
-        raise ConfigError(
-            f"{running.deployment.composition.source} has no testScript",
-            hint="write one, or leave out --test",
-        )
     with nxc.abrupt():
-        run_script(running, text)
+        run_script(running, running.deployment.composition.test_script or "")
 
 
 def _take_down(nxc: Invocation, ids: set[str], *, quietly: bool = False) -> None:

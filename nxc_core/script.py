@@ -48,6 +48,11 @@ def run_script(
     running.op.step(f"{name} holds", topic="test", phase="end", seconds=seconds, ok=True)
 
 
+def check_script(text: str, *, name: str = "testScript") -> None:
+    """Raise TestFailed for a script that is no Python."""
+    _compile(text, name)
+
+
 def _compile(text: str, name: str) -> CodeType:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # an odd escape in a script is not worth a warning

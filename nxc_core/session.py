@@ -22,6 +22,7 @@ from nxc_core.errors import Interrupted, NxcError, StateError
 from nxc_core.flavour import Flavour
 from nxc_core.model import (
     Build,
+    Composition,
     Deployment,
     Event,
     Group,
@@ -45,6 +46,8 @@ DriverOptions = Mapping[str, Mapping[str, Json]]
 """Options per driver name, such as ``{"vm-ramdisk": {"memory": "1g"}}``."""
 Wanted = Mapping[str, int | Sequence[str]]
 """Nodes per role: a number, or their names."""
+Accept = Callable[[Composition], None]
+"""Raises ConfigError for a composition that cannot be meant."""
 
 
 @frozen(kw_only=True)
@@ -121,15 +124,12 @@ class Session:
         """Return an operation on a folder, for drivers and for tools that embed nxc."""
         short = hashlib.sha256(str(folder).encode()).hexdigest()[:10]
         runtime = paths.runtime_dir() / short
-        exists = folder.is_dir()
-        if exists:
-            paths.private(runtime)
         return Operation(
             dir=folder,
             runtime=runtime,
             cache=paths.cache_dir(),
             journal=journal or Journal(folder / "journal.jsonl"),
-            emit=self._emit(folder / "events.jsonl" if exists else None),
+            emit=self._emit(folder / "events.jsonl" if folder.is_dir() else None),
             cancel=self._cancel,
             offline=self.offline,
             name=name,
@@ -158,9 +158,11 @@ class Session:
         base: str | None = None,
         options: DriverOptions | None = None,
         jobs: int = 2,
+        accept: Accept | None = None,
     ) -> Build:
         """Build what ``flavour`` needs of a composition. With nothing changed, nothing is done.
 
+        ``accept`` may refuse what was read before anything is built.
         Raises ConfigError for a wrong composition, BuildError when a build does not finish.
         """
         source = building.existing(source)
@@ -177,15 +179,23 @@ class Session:
         folder = self.workspace.build_dir(name)
         folder.mkdir(parents=True, exist_ok=True)
         op = self.operation(folder, name)
+
+        def check(composition: Composition) -> None:
+            check_needs(composition, driver)
+            if accept is not None:
+                accept(composition)
+
         with self._alone(folder / "lock", name, op):
             fingerprint = chosen.fingerprint(source, kind, driver.guest, op)
             ready = building.find_unchanged(self.workspace.build_file(name), fingerprint)
             if ready is not None:
-                check_needs(ready.composition, driver)
+                check(ready.composition)
                 op.step("nothing changed", topic="built", build=ready.id)
                 return ready
             op.step(f"base {choice.name}: {choice.reason}")
-            build = building.carry_out(self.plugins, chosen, driver, source, kind, name, lasting, jobs, op)
+            build = building.carry_out(
+                self.plugins, chosen, driver, source, kind, name, lasting, jobs, op, check
+            )
             state.save(self.workspace.build_file(name), build)
             op.step("built", topic="built", build=build.id)
             return build
@@ -202,13 +212,21 @@ class Session:
         policy: Policy | None = None,
         fresh: bool = False,
         jobs: int = 2,
+        accept: Accept | None = None,
     ) -> Running:
         """Build and deploy a composition, or go on with an interrupted start of the same.
 
         One that runs already is returned as it is, unless ``fresh`` asks for another beside it.
+        ``accept`` may refuse what was read before anything is built.
         Raises DeployError when too few nodes came up; the deployment is then left for a look.
         """
-        build = self.build(source, flavour=flavour, base=base, options=options, jobs=jobs)
+
+        def check(composition: Composition) -> None:
+            identity.distribute(composition, roles)
+            if accept is not None:
+                accept(composition)
+
+        build = self.build(source, flavour=flavour, base=base, options=options, jobs=jobs, accept=check)
         options = options or {}
         driver = self.plugins.flavour(flavour, options.get(flavour))
         specs = identity.distribute(build.composition, roles)
@@ -288,6 +306,7 @@ class Session:
     def _deploy(self, deployment: Deployment, build: Build, driver: Flavour[Any]) -> Running:
         folder = self.workspace.deployment_dir(deployment.id)
         op = self.operation(folder, deployment.id)
+        paths.private(op.runtime)
         with state.locked(folder / "lock", what=deployment.id):
             deployment = self._mark(deployment, Status.DEPLOYING)
             try:
@@ -347,8 +366,10 @@ class Session:
         except FileNotFoundError as error:
             told = f"{id} was never started: {error.filename} is not there"
             raise StateError(told, hint=f"`nxc down {id}` takes away what is left") from error
-        folder = self.workspace.deployment_dir(deployment.id)
-        return Running(self, deployment, self.operation(folder, deployment.id))
+        op = self.operation(self.workspace.deployment_dir(deployment.id), deployment.id)
+        if deployment.status is not Status.STOPPED:
+            paths.private(op.runtime)
+        return Running(self, deployment, op)
 
     def find(self, id: str | None = None, *, stopped: bool = False) -> str:
         """Complete a deployment's id; raises StateError when none or several fit."""
@@ -437,6 +458,11 @@ class Session:
         finally:
             for _, id in () if keep else mine:
                 self.down(id)
+
+    @property
+    def made(self) -> Sequence[str]:
+        """Ids of the deployments that this session made, whatever became of them."""
+        return [id for _, id in self._made]
 
     @property
     def broken(self) -> Sequence[Broken]:
