@@ -14,6 +14,7 @@ from nxc_core.errors import ConfigError, NxcError, StateError, UsageError
 from nxc_core.output import write
 
 if TYPE_CHECKING:
+    from nxc_core.model import Composition
     from nxc_core.process import Completed
     from nxc_core.running import Running
     from nxc_core.session import Session, Summary
@@ -193,13 +194,14 @@ def driver(
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"{file} cannot be read: {error}", hint="give a Python file") from error
     else:
-        text, name = current_script(session, running), "testScript"
+        composition = current_composition(session, running)
+        text, name, running.files = composition.test_script or "", "testScript", composition.files
     with nxc.abrupt():
         script.run_script(running, text, name=name)
 
 
-def current_script(session: Session, running: Running) -> str:
-    """Return the test script as the composition has it now; as it was at the start where the file is gone."""
+def current_composition(session: Session, running: Running) -> Composition:
+    """Return the composition with its test script as it is now; as it was at the start where it is gone."""
     from nxc_core import state
     from nxc_core.model import Build
 
@@ -209,7 +211,7 @@ def current_script(session: Session, running: Running) -> str:
         composition = session.plugins.base(build.base, build.options).read(composition.source, running.op)
     if composition.test_script is None:
         raise ConfigError(f"{composition.source} has no testScript", hint="write one, or give a FILE")
-    return composition.test_script
+    return composition
 
 
 def describe(session: Session, id: str) -> dict[str, Any]:

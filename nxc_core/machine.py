@@ -28,15 +28,23 @@ class NodeHandle(UnitVerbs, PowerVerbs):
 
     def copy_from_host(self, source: str | Path, target: str) -> None:
         """Copy a file or folder of this machine to an absolute path on the node; ``dir/`` keeps its name."""
-        here = Path(source).absolute()
+        asked = Path(source).absolute()
+        here = self._really(asked)
         with self.nested(f"copy {source} to {target}"):
             if not here.exists():
                 raise self.failed(f"cannot copy {here} to the node: it does not exist on this machine")
-            goal = target + here.name if target.endswith("/") else target
+            goal = target + asked.name if target.endswith("/") else target
             try:
                 self.running.connection(self.name).put(here, goal)
             except (CommandError, DeployError) as error:
                 raise self.failed(f"cannot copy {here} to {goal}", _why(error)) from error
+
+    def _really(self, path: Path) -> Path:
+        """Return where a path that the composition names is on this machine."""
+        for named, real in self.running.files.items():
+            if path.is_relative_to(named):
+                return real / path.relative_to(named)
+        return path
 
     def copy_from_vm(self, source: str, target_dir: str | Path = "") -> None:
         """Copy a file or folder of the node into a folder of this machine, the current one by default."""

@@ -79,6 +79,8 @@ class Composition:
     roles: tuple[Role, ...]
     test_script: str | None = None
     warnings: tuple[str, ...] = ()
+    files: Mapping[str, Path] = field(factory=dict)
+    """Paths that the test script names and that are elsewhere on this machine, as those of Nix."""
 
 
 @frozen(kw_only=True)

@@ -26,6 +26,7 @@ class Running(Mapping[str, NodeHandle]):
         self.session = session
         self.deployment = deployment
         self.op = op
+        self.files = deployment.composition.files
         self._flavour: Flavour[Any] | None = None
         self._connections: dict[str, Connection] = {}
         self._handles: dict[str, NodeHandle] = {}

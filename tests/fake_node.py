@@ -140,6 +140,7 @@ class FakeRunning(Mapping[str, NodeHandle]):
     def __init__(self, folder: Path, roles: Mapping[str, int], flavour: Flavour[Any] | None = None) -> None:
         self.events: list[Event] = []
         self.flavour = flavour or Able(NoOptions())
+        self.files: Mapping[str, Path] = {}
         self.op = Operation(
             dir=folder,
             runtime=folder,

@@ -77,6 +77,7 @@ class DebianBase(Base[DebianOptions]):
             roles=tuple(_role(name, found) for name in sorted(found.roles)),
             test_script=found.test_script,
             warnings=found.warnings,
+            files=evaluation.files_named(found.test_script or "", _cache(op)),
         )
 
     def _evaluate(self, source: Path, op: Operation) -> Evaluated:

@@ -21,6 +21,7 @@ from nxc_debian.files import digest, replace_text
 SCHEMA = "nxc.debian.composition/1"
 MINIMUM = (2, 8)
 TIMEOUT = 300.0
+_STORE_PATH = re.compile(r"/nix/store/[0-9a-z]{32}-[0-9A-Za-z+._?=-]+")
 _VERSION = re.compile(r"(\d+)\.(\d+)")
 
 
@@ -46,6 +47,13 @@ def project_root(source: Path) -> Path:
 def store_dir(cache: Path) -> Path:
     """Where Nix writes derivations and copied files; below it, paths begin with nix/store."""
     return cache / "store"
+
+
+def files_named(text: str, cache: Path) -> dict[str, Path]:
+    """Map the files of the composition that a text names by their Nix paths to where they are."""
+    named = dict.fromkeys(_STORE_PATH.findall(text))
+    found = {path: store_dir(cache) / path.lstrip("/") for path in named}
+    return {path: real for path, real in found.items() if real.exists()}
 
 
 def evaluate(source: Path, cache: Path, names: Path | None, op: Operation) -> Evaluated:
@@ -112,9 +120,8 @@ def find_nix(op: Operation) -> str:
     nix = find_program("nix-instantiate", package="nix-bin")
     version = nix_version(op.run((nix, "--version"), timeout=30).text)
     if version < MINIMUM:
-        raise PreflightError(
-            f"nix {version[0]}.{version[1]} is too old", hint="nix 2.8 or later is needed (nix-bin)"
-        )
+        told = "{}.{} is too old".format(*version) if any(version) else "does not say its version"
+        raise PreflightError(f"nix {told}", hint="nix 2.8 or later is needed (nix-bin)")
     return nix
 
 
