@@ -76,7 +76,7 @@ def replace(path: Path, content: bytes, *, mode: int = 0o644) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
     handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
     try:
-        with os.fdopen(handle, "wb") as sink:
+        with _named(path), os.fdopen(handle, "wb") as sink:
             os.fchmod(sink.fileno(), mode)
             sink.write(content)
             sink.flush()
@@ -85,6 +85,15 @@ def replace(path: Path, content: bytes, *, mode: int = 0o644) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+@contextlib.contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Say of which file a failure is: writing to a handle does not."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def load(path: Path, kind: type[T], *, schema: str | None = None) -> T:
@@ -133,11 +142,12 @@ class Journal:
             fresh = not self.path.exists()
             handle = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
             try:
-                size = os.fstat(handle).st_size
-                if size and os.pread(handle, 1, size - 1) != b"\n":
-                    os.write(handle, b"\n")  # close a torn line, so that only that one is lost
-                os.write(handle, line.encode())
-                os.fsync(handle)
+                with _named(self.path):
+                    size = os.fstat(handle).st_size
+                    if size and os.pread(handle, 1, size - 1) != b"\n":
+                        os.write(handle, b"\n")  # close a torn line, so that only that one is lost
+                    _write_whole(handle, line.encode())
+                    os.fsync(handle)
             finally:
                 os.close(handle)
             if fresh:
@@ -230,6 +240,12 @@ class Journal:
         return [record for record in self.records() if record.get("op") == operation]
 
 
+def _write_whole(handle: int, content: bytes) -> None:
+    """Write all of it: a disk that fills up takes a part first, and says so only when asked again."""
+    while content:
+        content = content[os.write(handle, content) :]
+
+
 def _sync_folder(folder: Path) -> None:
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
@@ -252,8 +268,9 @@ def locked(path: Path, *, what: str, wait: bool = False) -> Iterator[None]:
                 f"another nxc is at work on {what}" + (f" (process {holder})" if holder else ""),
                 hint="wait for it, or end it; nothing was changed",
             ) from error
-        os.ftruncate(handle, 0)
-        os.pwrite(handle, str(os.getpid()).encode(), 0)
+        with contextlib.suppress(OSError):  # a full disk: the lock is held all the same
+            os.ftruncate(handle, 0)
+            os.pwrite(handle, str(os.getpid()).encode(), 0)
         yield
     finally:
         os.close(handle)

@@ -64,21 +64,24 @@ def _release_rank(
     plugins: Plugins, driver: Flavour[Any], resources: Sequence[Resource], op: Operation
 ) -> tuple[list[Resource], list[str]]:
     ours = [resource for resource in resources if resource.kind == "folder"]
+    gone: set[tuple[str, str]] = set()
     for resource in ours:
         shutil.rmtree(Path(resource.id), ignore_errors=True)
         if not Path(resource.id).exists():
-            op.journal.release(resource)
+            gone.add(resource.key)
     theirs = [resource for resource in resources if resource.kind != "folder"]
     trouble: list[str] = []
-    gone: set[tuple[str, str]] = set()
     if theirs:
         try:
-            gone = {resource.key for resource in plugins.teardown(driver, theirs, op)}
+            gone |= {resource.key for resource in plugins.teardown(driver, theirs, op)}
         except Exception as error:  # noqa: BLE001 - whatever a driver raises, the other ranks go on
             trouble.append(str(error) if isinstance(error, NxcError) else f"{type(error).__name__}: {error}")
-    for resource in theirs:
-        if resource.key in gone:
-            op.journal.release(resource)
+    try:
+        for resource in resources:
+            if resource.key in gone:
+                op.journal.release(resource)
+    except OSError as error:  # a full disk: the other ranks go on, and the next `nxc down` finds these gone
+        trouble.append(str(error))
     still = {resource.key for resource in op.journal.outstanding()}
     return [resource for resource in resources if resource.key in still], trouble
 
