@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Iterator, Sequence
 
-from nxc_core import CommandError, NxcError, Operation, process
+from nxc_core import CommandError, NxcError, Operation, PreflightError, process
 from nxc_core.model import Finding
 from nxc_vm import accelerator, qemu
 from nxc_vm.options import VmOptions
@@ -47,6 +47,14 @@ def _check_qemu() -> Iterator[Finding]:
         detail=spelled,
         hint="" if new_enough else f"nxc needs QEMU {oldest} or later: upgrade {qemu.PACKAGE}",
     )
+
+
+def require_qemu() -> None:
+    """Raise PreflightError where QEMU is missing, broken or too old."""
+    for found in _check_qemu():
+        if not found.ok:
+            told = found.detail if found.subject in found.detail else f"{found.subject} is {found.detail}"
+            raise PreflightError(told, hint=found.hint)
 
 
 def _check_accelerator(options: VmOptions, op: Operation) -> Finding:

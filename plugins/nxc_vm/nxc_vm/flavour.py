@@ -29,7 +29,7 @@ from nxc_core.model import (
 )
 from nxc_vm import accelerator, boot, network, qemu
 from nxc_vm.boot import QEMU
-from nxc_vm.check import check_host
+from nxc_vm.check import check_host, require_qemu
 from nxc_vm.options import VmOptions
 
 
@@ -76,6 +76,7 @@ class VmRamdisk(Flavour[VmOptions]):
 
     def deploy(self, plan: Plan, op: Operation) -> None:
         """Start a QEMU per node, no more booting at once than this machine carries."""
+        require_qemu()
         verdict = self._accelerator(plan, op)
         boot.check_memory(plan, self.options, op)
         lans = [network.claim_lan(one.name, op) for one in plan.networks]
