@@ -245,8 +245,7 @@ class Session:
             self._say(f"{found.id} is running already (another: --new)")
             return running
         self._say(f"going on with {found.id}, which is {found.status}")
-        running.forget_failures()
-        return self._deploy(deployment, build, driver)
+        return self._deploy(deployment, build, driver, resumed=running)
 
     def _resumable(self, build: Build, flavour: str, specs: Sequence[NodeSpec]) -> Deployment | None:
         """Find a deployment of the same build and nodes that is neither stopped nor another's business."""
@@ -303,11 +302,17 @@ class Session:
         state.save(folder / "deployment.json", deployment)
         return deployment
 
-    def _deploy(self, deployment: Deployment, build: Build, driver: Flavour[Any]) -> Running:
+    def _deploy(
+        self, deployment: Deployment, build: Build, driver: Flavour[Any], *, resumed: Running | None = None
+    ) -> Running:
         folder = self.workspace.deployment_dir(deployment.id)
         op = self.operation(folder, deployment.id)
         paths.private(op.runtime)
         with state.locked(folder / "lock", what=deployment.id):
+            if resumed is not None:
+                if self.workspace.load(deployment.id).status is Status.STOPPED:
+                    raise StateError(f"{deployment.id} was taken down meanwhile", hint="start again")
+                resumed.forget_failures()  # only under the lock: another nxc may be booting these nodes
             deployment = self._mark(deployment, Status.DEPLOYING)
             try:
                 plan = self.plan(deployment, build, driver)

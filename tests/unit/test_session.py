@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import random
 import shutil
@@ -27,7 +28,7 @@ from nxc_core.errors import (
     StateError,
     TeardownError,
 )
-from nxc_core.model import Artifact, Event, NodeState, Policy, Status
+from nxc_core.model import Artifact, Event, NodeState, Outcome, Policy, Status
 from nxc_core.plugins import Plugins
 from nxc_core.running import Running
 from nxc_core.session import Session
@@ -370,6 +371,33 @@ def test_two_nxc_at_once_make_one_deployment_or_refuse(session: Session) -> None
     assert len(spawned(session)) == 2
 
 
+def test_a_start_under_way_is_not_disturbed_by_another(session: Session) -> None:
+    running = start(session)
+    session._mark(running.deployment, Status.DEPLOYING)
+    running.op.outcome(Outcome(node="server", state=NodeState.FAILED, cause="slow"))
+    before = spawned(session)
+    journal = running.op.journal.path.read_bytes()
+    with holding(running.op.dir / "lock"), pytest.raises(StateError, match="another nxc is at work"):
+        start(session)
+    assert spawned(session) == before
+    assert running.op.journal.path.read_bytes() == journal
+
+
+@contextlib.contextmanager
+def holding(lock: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Hold a lock as another nxc would."""
+    hold = "import sys,time; from pathlib import Path; from nxc_core.state import locked\n"
+    hold += "with locked(Path(sys.argv[1]), what='x'):\n print('held', flush=True)\n time.sleep(60)"
+    argv = (sys.executable, "-c", hold, str(lock))
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, env=child_environment()) as holder:
+        assert holder.stdout is not None
+        holder.stdout.readline()
+        try:
+            yield holder
+        finally:
+            holder.kill()
+
+
 def test_killed_at_any_moment_it_is_taken_down_or_gone_on_with(session: Session) -> None:
     chance = random.Random(20)
     project = session.workspace.project
@@ -411,13 +439,7 @@ def test_a_down_that_is_killed_is_finished_by_the_next(session: Session) -> None
 
 def test_a_deployment_under_way_is_not_taken_down_by_another(session: Session) -> None:
     running = start(session)
-    lock = running.op.dir / "lock"
-    hold = "import sys,time; from pathlib import Path; from nxc_core.state import locked\n"
-    hold += "with locked(Path(sys.argv[1]), what='x'):\n print('held', flush=True)\n time.sleep(60)"
-    argv = (sys.executable, "-c", hold, str(lock))
-    with subprocess.Popen(argv, stdout=subprocess.PIPE, env=child_environment()) as holder:
-        assert holder.stdout is not None
-        holder.stdout.readline()
+    with holding(running.op.dir / "lock") as holder:
         killer = threading.Timer(1.0, holder.kill)
         killer.start()
         begun = time.monotonic()
