@@ -181,7 +181,7 @@ class SshConnection(_Copying):
         done = process.run(
             command, check=False, timeout=timeout, stdin=stdin, output=output, cancelled=self.cancel
         )
-        if done.code == 255 and self._is_lost(done.error_text):
+        if done.code == 255 and self._is_lost(done.error_text) and not self._is_shared():
             told = done.error_text.strip().splitlines()
             raise CommandError(
                 f"{LOST}: {told[-1] if told else 'ssh ended with 255'}",
@@ -190,6 +190,16 @@ class SshConnection(_Copying):
                 stderr=done.error_text,
             )
         return done
+
+    def _is_shared(self) -> bool:
+        """Whether the shared connection still stands; then 255 is what the command itself ended with."""
+        control = self.endpoint.control
+        if control is None or not control.exists():
+            return False
+        words = ("ssh", "-F", "/dev/null", "-S", str(control), "-O", "check", self.endpoint.host)
+        with contextlib.suppress(CommandError):
+            return process.run(words, check=False, timeout=10, cancelled=self.cancel).code == 0
+        return False
 
     def _is_lost(self, told: str) -> bool:
         marks = (
