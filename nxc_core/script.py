@@ -6,7 +6,7 @@ import contextlib
 import threading
 import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from nxc_core.errors import Interrupted, TestFailed
@@ -103,8 +103,11 @@ def _join(running: Running, fallen: _Fallen) -> None:
         raise error
 
 
-def interact(running: Running) -> None:
-    """Offer a Python prompt with the variables of a test script, until its end."""
+def interact(running: Running, pause: Callable[[], None] = lambda: None) -> None:
+    """Offer a Python prompt with the variables of a test script, until its end.
+
+    ``pause`` is called before every prompt: progress leaves the terminal to what is typed.
+    """
     from nxc_core.script_console import interact as offer
 
-    offer(running)
+    offer(running, pause)

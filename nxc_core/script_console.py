@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from nxc_core.running import Running
 
 
-def interact(running: Running) -> None:
+def interact(running: Running, pause: Callable[[], None]) -> None:
     """Offer a prompt until its end. ``test_script()`` runs the composition's own script."""
     driver = Driver(running)
     scope: dict[str, Any] = {"__name__": "__console__", **driver.symbols()}
@@ -31,11 +31,19 @@ def interact(running: Running) -> None:
     banner = f"{running.id}: nodes {names}; also start_all(), subtest, retry, parallel, test_script(); exit()"
     history = running.session.workspace.root / "driver_history"
     with _interruptible(), _line_editing(scope, history), contextlib.suppress(SystemExit):
-        _Prompt(scope).interact(banner=banner, exitmsg="")
+        _Prompt(scope, pause).interact(banner=banner, exitmsg="")
 
 
 class _Prompt(code.InteractiveConsole):
     """Shows what a node said without nxc's own frames."""
+
+    def __init__(self, scope: dict[str, Any], pause: Callable[[], None]) -> None:
+        super().__init__(scope)
+        self.pause = pause
+
+    def raw_input(self, prompt: str = "") -> str:
+        self.pause()
+        return super().raw_input(prompt)
 
     def showtraceback(self) -> None:
         error = sys.exc_info()[1]

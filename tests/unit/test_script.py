@@ -302,3 +302,17 @@ def test_the_prompt_runs_lines_and_shows_what_nodes_said(
     assert next(lines) == "never"
     history = tmp_path / "driver_history"
     assert not history.exists() or history.stat().st_mode & 0o077 == 0
+
+
+def test_progress_leaves_the_terminal_before_every_prompt(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+
+    def answer(prompt: str = "") -> str:
+        told.append("prompt")
+        if told.count("prompt") == 2:
+            raise EOFError
+        return "x = 1"
+
+    monkeypatch.setattr("builtins.input", answer)
+    script_console._Prompt({}, lambda: told.append("pause")).interact(banner="", exitmsg="")
+    assert told == ["pause", "prompt"] * 2
