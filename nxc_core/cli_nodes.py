@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import sys
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -26,6 +28,8 @@ Which = Annotated[
         autocompletion=complete_deployments,
     ),
 ]  # fmt: skip
+PATIENCE = 4.0
+"""Seconds of silence after which ``exec`` says that it still runs."""
 LOST = 255
 """Exit code of ``exec`` for a node that cannot be reached, as ssh's own."""
 
@@ -113,10 +117,15 @@ def execute(
     source = sys.stdin.buffer.read() if stdin else None
 
     def run(name: str) -> Completed | NxcError:
+        waiting = threading.Timer(PATIENCE, running.op.step, (f"running {argv[0]}",), {"node": name})
+        waiting.daemon = True
+        waiting.start()
         try:
             return running.connection(name).run(argv, check=False, timeout=timeout, stdin=source)
         except NxcError as error:
             return error
+        finally:
+            waiting.cancel()
 
     with nxc.abrupt():
         answers = dict(zip(names, running.op.map(run, names), strict=True))
@@ -186,7 +195,7 @@ def driver(
     if file is None and not test:
         nxc.pause()
         with nxc.abrupt():
-            script.interact(running)
+            script.interact(running, nxc.pause)
         return
     if file is not None:
         try:
@@ -307,7 +316,7 @@ def logs(
         content = path.read_bytes().decode("utf-8", "replace")
     except OSError as error:
         raise StateError(f"{node} has no console yet ({path})", hint="it was not booted") from error
-    shown = [printable(line) for line in content.replace("\r\n", "\n").replace("\r", "\n").split("\n")]
+    shown = [printable(line) for line in re.split(r"\r*\n|\r+", content)]
     while shown and not shown[-1]:
         shown.pop()
     for line in shown[-lines:] if lines > 0 else shown:
