@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 from pathlib import Path
 from typing import Annotated
@@ -83,4 +84,7 @@ def init(
             f"{goal} cannot be written: {error.strerror}", hint="choose a folder of yours"
         ) from error
     nxc.tell(str(goal))
-    nxc.note("next: `nxc up` builds and starts it, `nxc up --test` tests it and takes it down")
+    here = Path.cwd()
+    shown = goal.relative_to(here) if goal.is_relative_to(here) else goal
+    where = "" if goal == here else f"cd {shlex.quote(str(shown))}; "
+    nxc.note(f"next: `{where}nxc up` builds and starts it, `{where}nxc up --test` tests it and takes it down")
