@@ -258,6 +258,35 @@ def _sync_folder(folder: Path) -> None:
 def locked(path: Path, *, what: str, wait: bool = False) -> Iterator[None]:
     """Hold a lock file (fcntl, which NFS homes know); raises StateError naming who holds it."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    with _locked_here(path.resolve(), what, wait), _locked_file(path, what, wait):
+        yield
+
+
+_held: set[Path] = set()
+_change = threading.Condition()
+
+
+@contextlib.contextmanager
+def _locked_here(path: Path, what: str, wait: bool) -> Iterator[None]:
+    """Keep out other threads, whom fcntl lets in; closing a file of theirs would even end our lock."""
+    with _change:
+        if path in _held and not wait:
+            raise StateError(
+                f"another thread of this process is at work on {what}",
+                hint="wait for it; nothing was changed",
+            )
+        _change.wait_for(lambda: path not in _held)
+        _held.add(path)
+    try:
+        yield
+    finally:
+        with _change:
+            _held.discard(path)
+            _change.notify_all()
+
+
+@contextlib.contextmanager
+def _locked_file(path: Path, what: str, wait: bool) -> Iterator[None]:
     handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         try:
@@ -309,8 +338,12 @@ class Workspace:
 
     def deployments(self) -> list[str]:
         """Ids of the deployments there are, oldest first; unreadable ones included."""
-        folders = [path for path in self.root.glob("deployments/*") if path.is_dir()]
-        return [path.name for path in sorted(folders, key=lambda path: (path.stat().st_mtime, path.name))]
+        found = []
+        for folder in self.root.glob("deployments/*"):
+            with contextlib.suppress(OSError):  # another nxc may just have removed it
+                born = folder / "build.json"  # written once; the folder changes with every status
+                found.append(((born if born.exists() else folder).stat().st_mtime, folder.name))
+        return [name for _, name in sorted(found)]
 
     def journal(self, id: str) -> Journal:
         """The deployment's journal."""

@@ -216,6 +216,35 @@ def test_someone_elses_workspace_is_refused(tmp_path: Path, monkeypatch: pytest.
         workspace.prepare()
 
 
+def test_a_lock_keeps_other_threads_out(tmp_path: Path) -> None:
+    lock = tmp_path / "lock"
+    entered: list[str] = []
+
+    def enter() -> None:
+        with state.locked(lock, what="it", wait=True):
+            entered.append("second")
+
+    with state.locked(lock, what="it"):
+        with pytest.raises(StateError, match="another thread"), state.locked(lock, what="it"):
+            pass
+        second = threading.Thread(target=enter)
+        second.start()
+        entered.append("first")
+    second.join(10)
+    assert entered == ["first", "second"]
+
+
+def test_deployments_are_listed_by_age_not_by_change(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path)
+    for age, name in enumerate(("new", "old")):
+        folder = workspace.deployment_dir(name)
+        folder.mkdir(parents=True)
+        (folder / "build.json").write_text("{}")
+        os.utime(folder / "build.json", (1000 - age, 1000 - age))
+        os.utime(folder, (1000 + age, 1000 + age))
+    assert workspace.deployments() == ["old", "new"]
+
+
 def test_a_workspace_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
     (tmp_path / ".nxc").write_text("a file in the way")
     with pytest.raises(StateError, match="cannot be written"):
