@@ -91,7 +91,7 @@ def work(job: Mapping[str, Any], folder: Path, op: Operation, done: Callable[[st
         "PYTHONDONTWRITEBYTECODE": "1",
         "PYTHONHASHSEED": "0",
     }
-    argv = (*enter_argv(), sys.executable, "-m", "nxc_debian.inside", str(job_file))
+    argv = (*_bound(), *enter_argv(), sys.executable, "-m", "nxc_debian.inside", str(job_file))
     try:
         op.run(argv, env=environment, timeout=LONGEST, on_line=hear, cwd=Path("/"))
     except CommandError as error:
@@ -101,6 +101,12 @@ def work(job: Mapping[str, Any], folder: Path, op: Operation, done: Callable[[st
                 no_space(folder) if "No space left on device" in message else BuildError(message, hint=hint)
             ) from error
         raise _not_started(error, last) from error
+
+
+def _bound() -> tuple[str, ...]:
+    """Words that let the namespace die with nxc: unshare(1) does not heed the SIGTERM that others get."""
+    setpriv = "/usr/bin/setpriv"
+    return (setpriv, "--pdeathsig", "KILL") if Path(setpriv).exists() else ()
 
 
 def _not_started(error: CommandError, last: list[str]) -> BuildError:
