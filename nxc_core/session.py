@@ -401,6 +401,8 @@ class Session:
         try:
             deployment = self.workspace.load(id)
             outcomes = self.workspace.journal(id).outcomes()
+        except FileNotFoundError:
+            return Summary(id=id, trouble=f"it was never started (`nxc down {id}` takes away what is left)")
         except (StateError, OSError) as error:
             return Summary(id=id, trouble=str(error))
         return Summary(id=id, deployment=deployment, outcomes=outcomes, status=deployment.status)
