@@ -153,7 +153,9 @@ def stock_disk(session: Session, project: Path, folder: Path) -> tuple[Path, Pat
         cwd=archives, check=True, stdout=subprocess.DEVNULL,
     )  # fmt: skip
     for deb in archives.glob("*.deb"):
-        run("dpkg-deb", "-x", str(deb), str(root))
+        packed = subprocess.run(["dpkg-deb", "--fsys-tarfile", deb], check=True, capture_output=True).stdout
+        unpack = ["tar", "-C", str(root), "--keep-directory-symlink", "-xf", "-"]
+        subprocess.run(unpack, check=True, input=packed)
     (root / "etc/initramfs-tools").mkdir(parents=True, exist_ok=True)
     (root / "boot").mkdir(exist_ok=True)
     shutil.copy(ramdisk.files["kernel"], root / f"boot/vmlinuz-{release}")
