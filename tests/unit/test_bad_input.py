@@ -211,7 +211,7 @@ def test_a_nix_that_is_too_old_or_odd(program: Callable[[str, str], None], op: O
 def test_programs_that_are_missing(op: Operation, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     real = shutil.which
     monkeypatch.setattr(
-        doctor.shutil,
+        shutil,
         "which",
         lambda word, *rest, **more: None if word == name else real(word, *rest, **more),
     )
