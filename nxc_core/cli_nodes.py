@@ -186,13 +186,13 @@ def driver(
 ) -> None:
     """Drive nodes with the NixOS test vocabulary.
 
-    At a Python prompt, by the composition's test script (-t), or by a script of yours.
+    At a Python prompt, by the test script (-t), or by a script of yours (FILE, or standard input).
     """
     from nxc_core import script
 
     session = nxc.session(configured=False)
     running = session.attach(deployment)
-    if file is None and not test:
+    if file is None and not test and sys.stdin.isatty():
         nxc.pause()
         with nxc.abrupt():
             script.interact(running, nxc.pause)
@@ -202,6 +202,8 @@ def driver(
             text, name = nxc.path(file).read_text(encoding="utf-8"), str(file)
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"{file} cannot be read: {error}", hint="give a Python file") from error
+    elif not test:
+        text, name = sys.stdin.read(), "<stdin>"
     else:
         composition = current_composition(session, running)
         text, name, running.files = composition.test_script or "", "testScript", composition.files

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -307,6 +308,16 @@ def test_driver_runs_the_script_as_it_is_now_or_another(nxc: Nxc, project: Path)
     assert told.code == 1
     assert "other.py" in told.err
     assert nxc("driver", "missing.py").code == 3
+
+
+def test_driver_fails_as_the_script_on_its_standard_input_does(
+    nxc: Nxc, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nxc("up")
+    monkeypatch.setattr("sys.stdin", io.StringIO('assert client1.succeed("echo x") == "y"\n'))
+    told = nxc("driver")
+    assert told.code == 1
+    assert "<stdin>" in told.err
 
 
 def test_logs_are_printable_lines(nxc: Nxc, project: Path) -> None:
