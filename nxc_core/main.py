@@ -75,7 +75,9 @@ def _tell_any(error: BaseException, argv: Sequence[str]) -> int:
     if isinstance(error, OSError) and errno.errorcode.get(error.errno or 0) in _DISK:
         from nxc_core.errors import StateError
 
-        hint = "free some space (`nxc clean` shows what nxc keeps), or check whose the folder is"
+        hint = "free some space (`nxc clean` shows what nxc keeps)"
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            hint = "check whose it is: run nxc as that user, or in a folder of yours"
         return _tell(f"{error.filename or 'a file'}: {error.strerror}", hint, StateError.exit_code)
     return _tell_crash(error, argv)
 

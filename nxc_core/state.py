@@ -342,7 +342,12 @@ class Workspace:
         for folder in self.root.glob("deployments/*"):
             with contextlib.suppress(OSError):  # another nxc may just have removed it
                 born = folder / "build.json"  # written once; the folder changes with every status
-                found.append(((born if born.exists() else folder).stat().st_mtime, folder.name))
+                with contextlib.suppress(
+                    FileNotFoundError, PermissionError
+                ):  # never begun, or someone else's
+                    found.append((born.stat().st_mtime, folder.name))
+                    continue
+                found.append((folder.stat().st_mtime, folder.name))
         return [name for _, name in sorted(found)]
 
     def journal(self, id: str) -> Journal:

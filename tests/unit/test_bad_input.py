@@ -372,6 +372,22 @@ def test_a_project_of_someone_else(session: Session, project: Path, monkeypatch:
     assert told.value.hint
 
 
+def test_deployments_of_someone_else_are_listed(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    workspace = Workspace(project)
+    workspace.prepare()
+    for name in ("web-folder-1", "web-folder-2"):
+        workspace.deployment_dir(name).mkdir(parents=True)
+    real = Path.stat
+
+    def stat(self: Path, *, follow_symlinks: bool = True) -> os.stat_result:
+        if self.parent.name == "web-folder-1":
+            raise PermissionError(errno.EACCES, "Permission denied", str(self))
+        return real(self, follow_symlinks=follow_symlinks)
+
+    monkeypatch.setattr(Path, "stat", stat)
+    assert workspace.deployments() == ["web-folder-1", "web-folder-2"]
+
+
 def test_what_accept_refuses_is_not_built_whether_it_was_built_or_not(
     session: Session, project: Path
 ) -> None:
