@@ -16,10 +16,11 @@ from nxc_core.errors import ConfigError, NxcError, StateError, UsageError
 from nxc_core.output import write
 
 if TYPE_CHECKING:
+    from nxc_core.deploying import Summary
     from nxc_core.model import Composition
     from nxc_core.process import Completed
     from nxc_core.running import Running
-    from nxc_core.session import Session, Summary
+from nxc_core.session import Session
 
 Which = Annotated[
     str | None,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import evolve
 
-from nxc_core import lifecycle, state
+from nxc_core import deploying, lifecycle, state
 from nxc_core.connect import Connection
 from nxc_core.errors import ConfigError, StateError
 from nxc_core.flavour import Flavour, Power
@@ -110,7 +110,7 @@ class Running(Mapping[str, NodeHandle]):
         """Return the plan that the deployment was started with, to boot nodes again."""
         folder = self.session.workspace.deployment_dir(self.id)
         build = state.load(folder / "build.json", Build)
-        return self.session.plan(self.deployment, build, self.flavour)
+        return deploying.make_plan(self.session.workspace, self.deployment, build, self.flavour)
 
     def reach(self, name: str, former: str) -> None:
         """Wait until a node that booted again is ready; ``former`` is its old boot id."""

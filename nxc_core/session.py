@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import datetime
 import hashlib
 import json
-import secrets
 import shutil
 import threading
 import time
@@ -14,10 +12,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from attrs import evolve, field, frozen
+from attrs import frozen
 
-from nxc_core import building, identity, paths, projects, state
+from nxc_core import building, deploying, identity, paths, projects, state
 from nxc_core.connect import open_connection
+from nxc_core.deploying import Summary
 from nxc_core.errors import Interrupted, NxcError, StateError
 from nxc_core.flavour import Flavour
 from nxc_core.model import (
@@ -25,12 +24,10 @@ from nxc_core.model import (
     Composition,
     Deployment,
     Event,
-    Group,
     Json,
     NodeSpec,
     NodeState,
     Outcome,
-    Plan,
     Policy,
     Status,
 )
@@ -56,17 +53,6 @@ class Choice:
 
     name: str
     reason: str
-
-
-@frozen(kw_only=True)
-class Summary:
-    """A deployment as ``nxc status`` shows it; ``trouble`` says why it cannot be read."""
-
-    id: str
-    deployment: Deployment | None = None
-    outcomes: Mapping[str, Outcome] = field(factory=dict)
-    status: Status | None = None
-    trouble: str = ""
 
 
 class Session:
@@ -233,10 +219,13 @@ class Session:
         with self._alone(
             self.workspace.root / "lock", "this project", self.operation(self.workspace.root, "start")
         ):
-            found = None if fresh else self._resumable(build, flavour, specs)
-            deployment = found or self._create(
+            found = None if fresh else self._find_resumable(build, flavour, specs)
+            deployment = found or deploying.describe(
                 build, driver, specs, options.get(flavour, {}), policy or Policy(), parameters or {}
             )
+            if found is None:
+                deploying.create(self.workspace, deployment, build)
+                self._made.append((threading.get_ident(), deployment.id))
         if found is None:
             return self._deploy(deployment, build, driver)
         running = self.attach(found.id)
@@ -247,60 +236,15 @@ class Session:
         self._say(f"going on with {found.id}, which is {found.status}")
         return self._deploy(deployment, build, driver, resumed=running)
 
-    def _resumable(self, build: Build, flavour: str, specs: Sequence[NodeSpec]) -> Deployment | None:
-        """Find a deployment of the same build and nodes that is neither stopped nor another's business."""
-        for summary in reversed(self.deployments()):
-            known = summary.deployment
-            if known is None or known.status is Status.STOPPED or known.name != build.composition.name:
-                continue
-            if known.groups[0].flavour != flavour or known.composition.source != build.composition.source:
-                continue
-            same_nodes = {(s.name, s.role) for s in known.specs} == {(s.name, s.role) for s in specs}
-            if known.groups[0].build == build.id and same_nodes:
-                return evolve(known, status=summary.status or known.status)
+    def _find_resumable(self, build: Build, flavour: str, specs: Sequence[NodeSpec]) -> Deployment | None:
+        found, others = deploying.find_resumable(self.deployments(), build, flavour, specs)
+        for other in others:
             self._say(
-                f"{known.id} runs another build or other nodes of this composition; another starts beside it"
-                f" (`nxc down {known.id}` removes it)",
+                f"{other} runs another build or other nodes of this composition; another starts beside it"
+                f" (`nxc down {other}` removes it)",
                 topic="warning",
             )
-        return None
-
-    def _create(
-        self,
-        build: Build,
-        driver: Flavour[Any],
-        specs: tuple[NodeSpec, ...],
-        options: Mapping[str, Json],
-        policy: Policy,
-        parameters: Mapping[str, Json],
-    ) -> Deployment:
-        id = f"{build.composition.name}-{driver.name}-{secrets.token_hex(3)}"
-        deployment = Deployment(
-            id=id,
-            name=build.composition.name,
-            composition=build.composition,
-            groups=(
-                Group(
-                    flavour=driver.name,
-                    options=options,
-                    roles=tuple(role.name for role in build.composition.roles),
-                    build=build.id,
-                ),
-            ),
-            networks=identity.make_networks(id, specs),
-            specs=specs,
-            instances=identity.make_instances(specs),
-            policy=policy,
-            parameters=parameters,
-            created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        )
-        folder = self.workspace.deployment_dir(id)
-        folder.mkdir(parents=True, mode=0o700)
-        self._made.append((threading.get_ident(), id))
-        (folder / "log").mkdir()
-        state.save(folder / "build.json", build)
-        state.save(folder / "deployment.json", deployment)
-        return deployment
+        return found
 
     def _deploy(
         self, deployment: Deployment, build: Build, driver: Flavour[Any], *, resumed: Running | None = None
@@ -313,9 +257,9 @@ class Session:
                 if self.workspace.load(deployment.id).status is Status.STOPPED:
                     raise StateError(f"{deployment.id} was taken down meanwhile", hint="start again")
                 resumed.forget_failures()  # only under the lock: another nxc may be booting these nodes
-            deployment = self._mark(deployment, Status.DEPLOYING)
+            deployment = deploying.mark(self.workspace, deployment, Status.DEPLOYING)
             try:
-                plan = self.plan(deployment, build, driver)
+                plan = deploying.make_plan(self.workspace, deployment, build, driver)
                 op.step(
                     f"starting {len(plan.nodes)} nodes on {driver.name}",
                     topic="deploy",
@@ -329,39 +273,18 @@ class Session:
                     hint=f"`nxc start` goes on with it, `nxc down {deployment.id}` removes it",
                 ) from None
             except NxcError as error:
-                self._mark(deployment, Status.FAILED)
+                deploying.mark(self.workspace, deployment, Status.FAILED)
                 error.hint = error.hint or f"`nxc down {deployment.id}` removes what is left"
                 raise
             except ExceptionGroup as group:
-                self._mark(deployment, Status.FAILED)
+                deploying.mark(self.workspace, deployment, Status.FAILED)
                 raise (several_failed(deployment, group) or group) from group
-            deployment = self._mark(deployment, judge(deployment, op.journal.outcomes()))
+            deployment = deploying.mark(self.workspace, deployment, judge(deployment, op.journal.outcomes()))
         running = Running(self, deployment, op)
         if deployment.status is Status.FAILED:
             raise not_up(deployment, op.journal.outcomes())
         op.step(deployment.status.value, topic="deployed", deployment=deployment.id)
         return running
-
-    def plan(self, deployment: Deployment, build: Build, driver: Flavour[Any]) -> Plan:
-        """Return what the driver is to bring up; writes keys and node documents where they are missing."""
-        folder = self.workspace.deployment_dir(deployment.id)
-        documents = identity.write_documents(folder, deployment, driver)
-        return Plan(
-            deployment=deployment.id,
-            artifact=build.artifact,
-            nodes=deployment.specs,
-            networks=deployment.networks,
-            documents=documents,
-            instances=deployment.instances,
-            key=folder / "key",
-            known_hosts=folder / "known_hosts",
-            parameters=deployment.parameters,
-        )
-
-    def _mark(self, deployment: Deployment, status: Status) -> Deployment:
-        deployment = evolve(deployment, status=status)
-        state.save(self.workspace.deployment_file(deployment.id), deployment)
-        return deployment
 
     def attach(self, id: str | None = None) -> Running:
         """Return a deployment by its id, a unique beginning of it, or the only live one."""
@@ -378,34 +301,11 @@ class Session:
 
     def find(self, id: str | None = None, *, stopped: bool = False) -> str:
         """Complete a deployment's id; raises StateError when none or several fit."""
-        known = self.workspace.deployments()
-        if id is None:
-            fits = [s.id for s in self.deployments() if stopped or s.status is not Status.STOPPED]
-        else:
-            fits = [id] if id in known else [one for one in known if one.startswith(id)]
-        if len(fits) == 1:
-            return fits[0]
-        if not fits:
-            told = f"there is no deployment {id}" if id else "nothing is deployed in this project"
-            raise StateError(told, hint="`nxc status` lists what there is, `nxc start` starts one")
-        raise StateError(
-            f"{'several deployments fit' if id else 'there are several deployments'}: {', '.join(fits)}",
-            hint="name one of them",
-        )
+        return deploying.find(self.workspace, id, stopped=stopped)
 
     def deployments(self) -> list[Summary]:
         """List the project's deployments, oldest first, damaged ones included with their trouble."""
-        return [self._summary(id) for id in self.workspace.deployments()]
-
-    def _summary(self, id: str) -> Summary:
-        try:
-            deployment = self.workspace.load(id)
-            outcomes = self.workspace.journal(id).outcomes()
-        except FileNotFoundError:
-            return Summary(id=id, trouble=f"it was never started (`nxc down {id}` takes away what is left)")
-        except (StateError, OSError) as error:
-            return Summary(id=id, trouble=str(error))
-        return Summary(id=id, deployment=deployment, outcomes=outcomes, status=deployment.status)
+        return deploying.summarise_all(self.workspace)
 
     def down(self, id: str | None = None) -> None:
         """Release everything a deployment holds, from any process, after a crash, twice.
@@ -430,7 +330,7 @@ class Session:
             shutil.rmtree(op.runtime, ignore_errors=True)
             for spec in deployment.specs:
                 op.journal.outcome(Outcome(node=spec.name, state=NodeState.STOPPED))
-            self._mark(deployment, Status.STOPPED)
+            deploying.mark(self.workspace, deployment, Status.STOPPED)
             op.step("stopped", topic="stopped", deployment=id)
 
     @contextlib.contextmanager

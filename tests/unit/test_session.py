@@ -19,6 +19,7 @@ import pytest
 from attrs import evolve
 
 from nxc_core import state
+from nxc_core.deploying import mark
 from nxc_core.errors import (
     BuildError,
     CommandError,
@@ -373,7 +374,7 @@ def test_two_nxc_at_once_make_one_deployment_or_refuse(session: Session) -> None
 
 def test_a_start_under_way_is_not_disturbed_by_another(session: Session) -> None:
     running = start(session)
-    session._mark(running.deployment, Status.DEPLOYING)
+    mark(session.workspace, running.deployment, Status.DEPLOYING)
     running.op.outcome(Outcome(node="server", state=NodeState.FAILED, cause="slow"))
     before = spawned(session)
     journal = running.op.journal.path.read_bytes()

@@ -1,0 +1,157 @@
+"""Deployments on disk: making one, finding it again, and the plan that a driver is given."""
+
+from __future__ import annotations
+
+import datetime
+import secrets
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from attrs import evolve, field, frozen
+
+from nxc_core import identity, state
+from nxc_core.errors import StateError
+from nxc_core.flavour import Flavour
+from nxc_core.model import (
+    Build,
+    Deployment,
+    Group,
+    Json,
+    NodeSpec,
+    Outcome,
+    Plan,
+    Policy,
+    Status,
+)
+from nxc_core.state import Workspace
+
+
+@frozen(kw_only=True)
+class Summary:
+    """A deployment as ``nxc status`` shows it; ``trouble`` says why it cannot be read."""
+
+    id: str
+    deployment: Deployment | None = None
+    outcomes: Mapping[str, Outcome] = field(factory=dict)
+    status: Status | None = None
+    trouble: str = ""
+
+
+def describe(
+    build: Build,
+    driver: Flavour[Any],
+    specs: tuple[NodeSpec, ...],
+    options: Mapping[str, Json],
+    policy: Policy,
+    parameters: Mapping[str, Json],
+) -> Deployment:
+    """Name a new deployment and give its nodes addresses and instance ids."""
+    id = f"{build.composition.name}-{driver.name}-{secrets.token_hex(3)}"
+    return Deployment(
+        id=id,
+        name=build.composition.name,
+        composition=build.composition,
+        groups=(
+            Group(
+                flavour=driver.name,
+                options=options,
+                roles=tuple(role.name for role in build.composition.roles),
+                build=build.id,
+            ),
+        ),
+        networks=identity.make_networks(id, specs),
+        specs=specs,
+        instances=identity.make_instances(specs),
+        policy=policy,
+        parameters=parameters,
+        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    )
+
+
+def create(workspace: Workspace, deployment: Deployment, build: Build) -> None:
+    """Make the deployment's folder, with its build and its document."""
+    folder = workspace.deployment_dir(deployment.id)
+    folder.mkdir(parents=True, mode=0o700)
+    (folder / "log").mkdir()
+    state.save(folder / "build.json", build)
+    state.save(folder / "deployment.json", deployment)
+
+
+def mark(workspace: Workspace, deployment: Deployment, status: Status) -> Deployment:
+    """Write down a deployment's status."""
+    deployment = evolve(deployment, status=status)
+    state.save(workspace.deployment_file(deployment.id), deployment)
+    return deployment
+
+
+def make_plan(workspace: Workspace, deployment: Deployment, build: Build, driver: Flavour[Any]) -> Plan:
+    """Return what the driver is to bring up; writes keys and node documents where they are missing."""
+    folder = workspace.deployment_dir(deployment.id)
+    documents = identity.write_documents(folder, deployment, driver)
+    return Plan(
+        deployment=deployment.id,
+        artifact=build.artifact,
+        nodes=deployment.specs,
+        networks=deployment.networks,
+        documents=documents,
+        instances=deployment.instances,
+        key=folder / "key",
+        known_hosts=folder / "known_hosts",
+        parameters=deployment.parameters,
+    )
+
+
+def find_resumable(
+    summaries: Iterable[Summary], build: Build, flavour: str, specs: Sequence[NodeSpec]
+) -> tuple[Deployment | None, list[str]]:
+    """Find the newest live deployment of the same build and nodes.
+
+    The second value names live deployments of the same composition that are not.
+    """
+    others = []
+    for summary in reversed(list(summaries)):
+        known = summary.deployment
+        if known is None or known.status is Status.STOPPED or known.name != build.composition.name:
+            continue
+        if known.groups[0].flavour != flavour or known.composition.source != build.composition.source:
+            continue
+        same_nodes = {(s.name, s.role) for s in known.specs} == {(s.name, s.role) for s in specs}
+        if known.groups[0].build == build.id and same_nodes:
+            return known, []
+        others.append(known.id)
+    return None, others
+
+
+def find(workspace: Workspace, id: str | None = None, *, stopped: bool = False) -> str:
+    """Complete a deployment's id; raises StateError when none or several fit."""
+    known = workspace.deployments()
+    if id is None:
+        fits = [s.id for s in summarise_all(workspace) if stopped or s.status is not Status.STOPPED]
+    else:
+        fits = [id] if id in known else [one for one in known if one.startswith(id)]
+    if len(fits) == 1:
+        return fits[0]
+    if not fits:
+        told = f"there is no deployment {id}" if id else "nothing is deployed in this project"
+        raise StateError(told, hint="`nxc status` lists what there is, `nxc start` starts one")
+    raise StateError(
+        f"{'several deployments fit' if id else 'there are several deployments'}: {', '.join(fits)}",
+        hint="name one of them",
+    )
+
+
+def summarise_all(workspace: Workspace) -> list[Summary]:
+    """List a project's deployments, oldest first."""
+    return [summarise(workspace, id) for id in workspace.deployments()]
+
+
+def summarise(workspace: Workspace, id: str) -> Summary:
+    """Read where a deployment is; raises nothing."""
+    try:
+        deployment = workspace.load(id)
+        outcomes = workspace.journal(id).outcomes()
+    except FileNotFoundError:
+        return Summary(id=id, trouble=f"it was never started (`nxc down {id}` takes away what is left)")
+    except (StateError, OSError) as error:
+        return Summary(id=id, trouble=str(error))
+    return Summary(id=id, deployment=deployment, outcomes=outcomes, status=deployment.status)
