@@ -90,6 +90,7 @@ class _Copying(ABC):
         if not source.exists():
             raise DeployError(f"{source} does not exist", hint="name a file or folder of this machine")
         folder, name = _split(target)
+        source = source.absolute()  # so that "." has a name, too
         packed = process.run(
             ("tar", "-C", str(source.parent), "--owner=0", "--group=0", "-cf", "-", source.name), timeout=3600
         ).stdout

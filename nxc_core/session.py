@@ -331,7 +331,7 @@ class Session:
             for spec in deployment.specs:
                 op.journal.outcome(Outcome(node=spec.name, state=NodeState.STOPPED))
             deploying.mark(self.workspace, deployment, Status.STOPPED)
-            op.step("stopped", topic="stopped", deployment=id)
+            op.step(f"{id} is stopped", topic="stopped", deployment=id)
 
     @contextlib.contextmanager
     def up(

@@ -154,13 +154,15 @@ class DebianBase(Base[DebianOptions]):
         return builder.build(op)
 
     def in_use(self, artifact: Artifact) -> Sequence[Path]:
-        """List the files behind an artifact, with the notes that make its layers finished."""
+        """List what is behind an artifact, and what its next offline build will ask for."""
         notes = [
             layer.tar.with_suffix(suffix)
             for layer in artifact.layers.values()
             for suffix in (".json", ".vmlinuz")
         ]
-        return [*artifact.paths(), *(note for note in notes if note.exists())]
+        roots = {layer.tar.parent.parent for layer in artifact.layers.values()}
+        inputs = [root / folder for root in roots for folder in ("apt", "control", "debs", "eval", "store")]
+        return [*artifact.paths(), *(path for path in (*notes, *inputs) if path.exists())]
 
     def caches(self, op: Operation) -> Mapping[str, Path]:
         """Name the folders below the cache."""
