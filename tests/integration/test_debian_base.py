@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
-import os
 import pwd
 import secrets
 import shutil
@@ -234,8 +233,6 @@ print(json.dumps(found))
 
 @pytest.fixture
 def user() -> Iterator[pwd.struct_passwd]:
-    if os.geteuid() != 0:
-        pytest.fail("making an ordinary user needs root")
     name = f"nxctest{secrets.token_hex(3)}"
     subprocess.run(["useradd", "--create-home", "--home-dir", f"/tmp/{name}", name], check=True)
     try:

@@ -72,10 +72,9 @@ def test_an_edit_builds_only_what_it_touches(cached: Path, tmp_path: Path) -> No
     assert (back.id, made) == (first.id, [])
 
 
+@pytest.mark.root
 def test_offline_needs_only_the_caches(cached: Path, tmp_path: Path) -> None:
     """In a network namespace without even loopback, so that a socket off the machine cannot work."""
-    if os.geteuid() != 0:
-        pytest.fail("making a network namespace needs root here")
     write(tmp_path)
     first, _ = build(tmp_path)
     shutil.rmtree(cached / "nxc" / "debian" / "layers")
@@ -126,10 +125,9 @@ def test_a_build_killed_at_any_moment_is_gone_on_with(cached: Path, tmp_path: Pa
     ]
 
 
+@pytest.mark.root
 def test_a_full_disk_ends_in_one_error(cached: Path, tmp_path: Path) -> None:
     """The cache is a tmpfs that is too small."""
-    if os.geteuid() != 0:
-        pytest.fail("mounting a tmpfs needs root here")
     small = tmp_path / "small"
     small.mkdir()
     project = tmp_path / "project"

@@ -76,7 +76,7 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def tester(bare: Path) -> Path:
-    """Make an ordinary user with a clone of their own, and take away what an administrator would have given."""
+    """Make an ordinary user with a clone of their own, without what an administrator would have given."""
     script = (
         "useradd --create-home tester && sed -i /tester/d /etc/subuid /etc/subgid"
         " && cp -r /work/nxc /home/tester/nxc && rm -rf /home/tester/nxc/.venv /home/tester/nxc/.nxc"
