@@ -353,11 +353,14 @@ def unit(node: NodeHandle, command: str, *, kind: str) -> Iterator[str]:
 
 @contextlib.contextmanager
 def listener(node: NodeHandle, *, pause: float = 0.0) -> Iterator[int]:
-    """Accept connections on some port of the node, with what is there: systemd, or Python."""
+    """Accept connections on some port of the node, with what is there: systemd, or Python.
+
+    What systemd starts must stay: started again and again, it would make systemd close the socket.
+    """
     port = 20000 + secrets.randbelow(10000)
     name = f"nxc-port-{port}"
     if has_systemd(node):
-        begin = f"systemd-run --quiet --unit={name} --socket-property=ListenStream={port} cat"
+        begin = f"systemd-run --quiet --unit={name} --socket-property=ListenStream={port} sleep infinity"
         end = f"systemctl stop {name}.socket {name}.service"
     else:
         serve = (
