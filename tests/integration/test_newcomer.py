@@ -39,7 +39,7 @@ def readme_commands() -> list[str]:
 def enter(root: Path, user: str, script: str, *, timeout: float = 5400) -> subprocess.CompletedProcess[str]:
     environment = {"TERM": "dumb", "LANG": "C.UTF-8"} | {k: v for k, v in os.environ.items() if k in KEPT}
     return subprocess.run(
-        [str(IN_ROOT), str(root), user, "sh", "-c", f"cd /work/nxc && {script}"],
+        [str(IN_ROOT), str(root), user, "sh", "-c", f"cd /opt/nxc && {script}"],
         env={"PATH": os.environ["PATH"], **environment},
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -68,7 +68,7 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     if certificates.exists():  # a site's own authority, where the mirrors are behind one
         (root / "etc/ssl/certs").mkdir(parents=True, exist_ok=True)
         shutil.copy(certificates, root / "etc/ssl/certs/site.crt")
-    subprocess.run(["git", "clone", "-q", str(REPOSITORY), str(root / "work/nxc")], check=True, timeout=120)
+    subprocess.run(["git", "clone", "-q", str(REPOSITORY), str(root / "opt/nxc")], check=True, timeout=120)
     yield root
     subprocess.run(["umount", "-R", str(root)], check=False, capture_output=True)
     shutil.rmtree(root, ignore_errors=True)
@@ -79,7 +79,7 @@ def tester(bare: Path) -> Path:
     """Make an ordinary user with a clone of their own, without what an administrator would have given."""
     script = (
         "useradd --create-home tester && sed -i /tester/d /etc/subuid /etc/subgid"
-        " && cp -r /work/nxc /home/tester/nxc && rm -rf /home/tester/nxc/.venv /home/tester/nxc/.nxc"
+        " && cp -r /opt/nxc /home/tester/nxc && rm -rf /home/tester/nxc/.venv /home/tester/nxc/.nxc"
         " && chown -R tester: /home/tester"
         " && { ! dpkg -s squashfs-tools >/dev/null 2>&1 || apt-get remove -y squashfs-tools >/dev/null; }"
     )
@@ -95,7 +95,7 @@ def succeed(root: Path, user: str, folder: str, command: str) -> str:
 
 
 def test_root_runs_the_first_command(bare: Path) -> None:
-    succeed(bare, "root", "/work/nxc", readme_commands()[0])
+    succeed(bare, "root", "/opt/nxc", readme_commands()[0])
 
 
 def test_setting_up_again_touches_no_network(bare: Path) -> None:
@@ -115,7 +115,7 @@ def test_an_ordinary_user_is_told_what_to_ask_for_and_runs_the_first_command(tes
 
 
 def test_root_runs_the_second_command(bare: Path) -> None:
-    assert " passed" in succeed(bare, "root", "/work/nxc", readme_commands()[1])
+    assert " passed" in succeed(bare, "root", "/opt/nxc", readme_commands()[1])
 
 
 def test_an_ordinary_user_runs_the_second_command(tester: Path) -> None:
