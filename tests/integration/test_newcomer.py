@@ -103,20 +103,30 @@ def test_setting_up_again_touches_no_network(bare: Path) -> None:
     assert again.returncode == 0, again.stderr
 
 
-def test_an_ordinary_user_is_told_what_to_ask_for_and_runs_the_first_command(tester: Path) -> None:
-    asked = enter(tester, "tester", "cd ~/nxc && ./setup")
+def ask(root: Path, command: str) -> list[str]:
+    """Run setup as the ordinary user, and return what it wants an administrator to run."""
+    asked = enter(root, "tester", f"cd ~/nxc && {command}")
     assert asked.returncode == 5, asked.stdout + asked.stderr
-    lines = [line.strip() for line in asked.stderr.splitlines() if line.startswith("  ")]
-    assert any("apt-get install" in line and "squashfs-tools" in line for line in lines), asked.stderr
-    assert any("usermod --add-subuids" in line for line in lines), asked.stderr
-    granted = enter(tester, "root", " && ".join(lines))
+    return [line.strip() for line in asked.stderr.splitlines() if line.startswith("  ")]
+
+
+def grant(root: Path, lines: list[str]) -> None:
+    granted = enter(root, "root", " && ".join(lines))
     assert granted.returncode == 0, granted.stderr
+
+
+def test_an_ordinary_user_is_told_what_to_ask_for_and_runs_the_first_command(tester: Path) -> None:
+    lines = ask(tester, "./setup")
+    assert any("apt-get install" in line and "squashfs-tools" in line for line in lines), lines
+    assert any("usermod --add-subuids" in line for line in lines), lines
+    grant(tester, lines)
     succeed(tester, "tester", "~/nxc", readme_commands()[0])
+
+
+def test_an_ordinary_user_runs_the_second_command(tester: Path) -> None:
+    grant(tester, ask(tester, "./setup --dev"))
+    assert " passed" in succeed(tester, "tester", "~/nxc", readme_commands()[1])
 
 
 def test_root_runs_the_second_command(bare: Path) -> None:
     assert " passed" in succeed(bare, "root", "/opt/nxc", readme_commands()[1])
-
-
-def test_an_ordinary_user_runs_the_second_command(tester: Path) -> None:
-    assert " passed" in succeed(tester, "tester", "~/nxc", readme_commands()[1])
