@@ -41,6 +41,8 @@ class Guest:
     root: Literal["container", "tmpfs", "ext4"] = "tmpfs"
     seed: SeedRoute = "mount"
     lean: bool = False
+    share: Literal["9p", "virtiofs"] | None = None
+    """How a guest of kind ``closure`` reaches the host's store."""
 
 
 @frozen(kw_only=True)
