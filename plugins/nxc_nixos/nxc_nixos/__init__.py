@@ -1,0 +1,1 @@
+"""NixOS systems for nxc, from a pinned nixpkgs, by Nix."""
