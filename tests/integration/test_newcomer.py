@@ -64,7 +64,8 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         capture_output=True,
     )
     shutil.copy("/etc/resolv.conf", root / "etc/resolv.conf")
-    (root / "etc/hosts").write_text("127.0.0.1 localhost\n::1 localhost ip6-localhost\n")  # as the installer does
+    # As Debian's installer does.
+    (root / "etc/hosts").write_text("127.0.0.1 localhost\n::1 localhost ip6-localhost\n")
     certificates = Path("/etc/ssl/certs/ca-certificates.crt")
     if certificates.exists():  # a site's own authority, where the mirrors are behind one
         (root / "etc/ssl/certs").mkdir(parents=True, exist_ok=True)
