@@ -10,7 +10,7 @@ let
     && !builtins.any isOthers option.declarations
   ) (lib.collect lib.isOption (removeAttrs options [ "_module" ]));
   # An option of the composition's own may hold anything, pkgs too: that has no end.
-  isOthers = file: !(lib.hasPrefix (toString ./.) (toString file));
+  isOthers = file: !(lib.hasPrefix (toString ../.) (toString file));
   forced =
     value:
     if builtins.isList value then

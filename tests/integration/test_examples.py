@@ -15,8 +15,9 @@ from nxc_core.spawned import find_all_spawned
 pytestmark = [pytest.mark.live, pytest.mark.timeout(1800)]
 
 TOP = Path(__file__).parents[2]
+EXAMPLES = ("basic", "webserver", "scripts", "nfs", "shared-directories-users")
 COMPOSITIONS = [
-    *(pytest.param(f"examples/{name}", id=name) for name in ("basic", "webserver", "scripts", "nfs")),
+    *(pytest.param(f"examples/{name}", id=name) for name in EXAMPLES),
     pytest.param("tests/nix/debian/live", id="nearly-every-option", marks=pytest.mark.full),
 ]
 

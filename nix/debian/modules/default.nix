@@ -1,4 +1,4 @@
-# Every option of the Debian base. An option here means what it means in NixOS.
+# Every option of the Debian base. An option here means what it means in NixOS; nxc's own are the same on all bases.
 [
   ./accepted.nix
   ./assertions.nix
@@ -12,6 +12,7 @@
   ./network.nix
   ./nfs.nix
   ./nginx.nix
+  ../../options
   ./openssh.nix
   ./systemd.nix
   ./tmpfiles.nix

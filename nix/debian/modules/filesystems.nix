@@ -59,7 +59,7 @@ let
   # A server may come up minutes later: the mount goes on trying, and boot does not wait for it.
   patient =
     fs:
-    [
+    lib.filter (option: !builtins.elem option fs.options) [
       "_netdev"
       "nofail"
     ]
