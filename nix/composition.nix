@@ -1,4 +1,4 @@
-# Reads a composition: { roles, hosts, rolesDistribution, testScript, warnings }, whatever form it was written in.
+# Reads a composition: { roles, templates, hosts, rolesDistribution, testScript, warnings }, whatever its form.
 # Knows no base; a base gives `arguments` (pkgs and such) for the composition's function.
 { lib }:
 {
@@ -6,10 +6,10 @@
   composition,
   # What the composition's function may ask for.
   arguments,
+  # Where a composition that is no path was found, for messages.
+  file ? if builtins.isPath composition then toString composition else "<composition>",
 }:
 let
-  fromFile = builtins.isPath composition;
-  file = if fromFile then toString composition else "<composition>";
   fail = message: throw "nxc: ${file}: ${message}";
 
   near = import ./near.nix { inherit lib; };
@@ -21,7 +21,7 @@ let
     in
     if found == [ ] then "" else " (did you mean ${quoted found}?)";
 
-  raw = if fromFile then import composition else composition;
+  raw = if builtins.isPath composition then import composition else composition;
 
   call =
     function:
@@ -58,7 +58,9 @@ let
   # Keys that existing compositions of other tools have and that change nothing here.
   tolerated = [
     "dockerPorts"
+    "extraVolumes"
     "flavours"
+    "nspawnPorts"
     "name"
     "meta"
   ];
@@ -106,6 +108,25 @@ let
     else
       fail "role `${name}' must be a module (a set, a function or a path), not ${aKind role}";
 
+  # Roles that are the very same function or file are one system. Within lists Nix compares functions by
+  # identity, which holds while a value is only handed on; other sets would be compared by their content.
+  isSame =
+    a: b:
+    (builtins.isFunction a && builtins.isFunction b && [ a ] == [ b ])
+    || (builtins.isPath a && builtins.isPath b && a == b);
+  firstLike =
+    role:
+    let
+      likes = builtins.mapAttrs (_: isSame role) roleSet;
+    in
+    lib.findFirst (other: likes.${other}) null (builtins.attrNames roleSet);
+  templateOf =
+    name: role:
+    let
+      first = firstLike role;
+    in
+    if first == null then name else first;
+
   distributionSet = content.rolesDistribution or { };
   unknownRoles = lib.filter (name: !(roleSet ? ${name})) (builtins.attrNames distributionSet);
   rolesDistribution =
@@ -151,6 +172,8 @@ let
 in
 {
   inherit file roles rolesDistribution;
+  # role -> the role whose system is also its own.
+  templates = builtins.mapAttrs templateOf roleSet;
   # host name -> role, as `rolesDistribution` says; a caller may distribute roles otherwise.
   hosts =
     if twice != [ ] then

@@ -1,0 +1,8 @@
+# The modules that every role of a composition has, whatever its kind.
+{
+  imports = [
+    ./guest.nix
+    ./node.nix
+    ./options.nix
+  ];
+}

@@ -1,0 +1,49 @@
+# A nixpkgs, however it is given: a flake, a path, `{ outPath, lib, ... }', or its parts alone.
+{
+  nixpkgs ? null,
+  lib ? null,
+  pkgs ? null,
+  evalSystem ? null,
+  system,
+  # Of the one set of packages that all roles share.
+  config ? { },
+  overlays ? [ ],
+}:
+let
+  missing =
+    what:
+    throw "nxc: compose needs `nixpkgs' for ${what}: give it a flake's input (`inherit nixpkgs;') or the path of a nixpkgs tree";
+  root =
+    what:
+    if nixpkgs == null then
+      missing what
+    else if builtins.isAttrs nixpkgs then
+      nixpkgs.outPath or (throw "nxc: `nixpkgs' is a set without `outPath'; give the flake's input itself, or a path")
+    else
+      nixpkgs;
+in
+{
+  lib =
+    if lib != null then
+      lib
+    else if builtins.isAttrs nixpkgs && nixpkgs ? lib then
+      nixpkgs.lib
+    else if nixpkgs == null && pkgs != null then
+      pkgs.lib
+    else
+      import (root "its lib" + "/lib");
+
+  # Everything is passed, so that nothing of the user's own configuration comes in where evaluation is impure.
+  pkgs =
+    if pkgs == null then
+      import (root "its packages") { inherit system config overlays; }
+    else if overlays == [ ] then
+      pkgs
+    else
+      pkgs.appendOverlays overlays;
+
+  evalSystem = if evalSystem != null then evalSystem else import (root "NixOS" + "/nixos/lib/eval-config.nix");
+
+  # As compositions know it: the folder above the modules.
+  modulesPath = toString (root "modulesPath" + "/nixos");
+}
