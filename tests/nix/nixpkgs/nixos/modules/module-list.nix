@@ -1,0 +1,15 @@
+[
+  ./freeform.nix
+  ./nixpkgs.nix
+  ./boot.nix
+  ./file-systems.nix
+  ./etc.nix
+  ./networking.nix
+  ./users.nix
+  ./services.nix
+  ./systemd.nix
+  ./k3s.nix
+  ./stage-1.nix
+  ./stage-2.nix
+  ./top-level.nix
+]

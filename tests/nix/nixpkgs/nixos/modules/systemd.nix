@@ -1,0 +1,185 @@
+# Units as attribute sets, and as the files that systemd reads.
+{
+  config,
+  lib,
+  pkgs,
+  ...
+}:
+let
+  inherit (lib) mkOption types;
+  words = mkOption {
+    type = types.listOf types.str;
+    default = [ ];
+  };
+  section = mkOption {
+    type = types.attrsOf (types.raw or types.unspecified);
+    default = { };
+  };
+  lines = mkOption {
+    type = types.lines;
+    default = "";
+  };
+  flag = default: mkOption {
+    type = types.bool;
+    inherit default;
+  };
+
+  relations = {
+    After = "after";
+    Before = "before";
+    Wants = "wants";
+    Requires = "requires";
+    Conflicts = "conflicts";
+    PartOf = "partOf";
+    BindsTo = "bindsTo";
+  };
+  common = {
+    options = {
+      enable = flag true;
+      description = mkOption {
+        type = types.str;
+        default = "";
+      };
+      documentation = words;
+      wantedBy = words;
+      requiredBy = words;
+      unitConfig = section;
+    }
+    // lib.genAttrs (lib.attrValues relations) (_: words);
+  };
+  service.options = {
+    serviceConfig = section;
+    environment = mkOption {
+      type = types.attrsOf (types.nullOr (types.oneOf [ types.str types.path types.package ]));
+      default = { };
+    };
+    path = mkOption {
+      type = types.listOf (types.either types.package types.str);
+      default = [ ];
+    };
+    script = lines;
+    preStart = lines;
+    postStart = lines;
+    restartIfChanged = flag true;
+    reloadIfChanged = flag false;
+    stopIfChanged = flag true;
+    restartTriggers = mkOption {
+      type = types.listOf (types.raw or types.unspecified);
+      default = [ ];
+    };
+    startLimitIntervalSec = mkOption {
+      type = types.nullOr types.int;
+      default = null;
+    };
+  };
+  socket.options.socketConfig = section;
+  timer.options.timerConfig = section;
+  mount.options = {
+    mountConfig = section;
+    what = mkOption { type = types.str; };
+    where = mkOption { type = types.str; };
+    type = mkOption {
+      type = types.str;
+      default = "";
+    };
+  };
+  of = extra: mkOption {
+    type = types.attrsOf (types.submodule [ common extra ]);
+    default = { };
+  };
+
+  value = value: if builtins.isBool value then lib.boolToString value else toString value;
+  setting = key: given: lib.concatMapStrings (one: "${key}=${value one}\n") (lib.toList given);
+  settings = attrs: lib.concatStrings (lib.mapAttrsToList setting attrs);
+  head =
+    unit:
+    "[Unit]\n"
+    + lib.optionalString (unit.description != "") "Description=${unit.description}\n"
+    + settings (lib.filterAttrs (_: list: list != [ ]) (lib.mapAttrs (_: key: unit.${key}) relations))
+    + lib.optionalString (unit.startLimitIntervalSec or null != null)
+      "StartLimitIntervalSec=${toString unit.startLimitIntervalSec}\n"
+    + settings unit.unitConfig;
+
+  command = name: kind: text: "${pkgs.writeShellScript "unit-script-${name}-${kind}" "set -e\n${text}"}";
+  serviceText =
+    name: unit:
+    let
+      path = unit.path ++ [ pkgs.coreutils pkgs.findutils pkgs.gnugrep pkgs.gnused config.systemd.package ];
+      environment = lib.filterAttrs (_: value: value != null) unit.environment // {
+        PATH = unit.environment.PATH or "${lib.makeBinPath path}:${lib.concatMapStringsSep ":" (p: "${p}/sbin") path}";
+      };
+    in
+    head unit
+    + "\n[Service]\n"
+    + lib.concatStrings (lib.mapAttrsToList (key: value: "Environment=\"${key}=${value}\"\n") environment)
+    + settings (
+      lib.optionalAttrs (unit.preStart != "") { ExecStartPre = command name "pre-start" unit.preStart; }
+      // lib.optionalAttrs (unit.script != "") { ExecStart = command name "start" unit.script; }
+      // lib.optionalAttrs (unit.postStart != "") { ExecStartPost = command name "post-start" unit.postStart; }
+      // unit.serviceConfig
+    );
+  rendered =
+    lib.mapAttrs' (name: unit: lib.nameValuePair "${name}.service" (unit // { body = serviceText name unit; })) config.systemd.services
+    // lib.mapAttrs' (name: unit: lib.nameValuePair "${name}.target" (unit // { body = head unit; })) config.systemd.targets
+    // lib.mapAttrs' (
+      name: unit:
+      lib.nameValuePair "${name}.socket" (unit // { body = head unit + "\n[Socket]\n" + settings unit.socketConfig; })
+    ) config.systemd.sockets
+    // lib.mapAttrs' (
+      name: unit:
+      lib.nameValuePair "${name}.timer" (unit // { body = head unit + "\n[Timer]\n" + settings unit.timerConfig; })
+    ) config.systemd.timers;
+
+  place =
+    name: unit:
+    if !unit.enable then
+      "ln -s /dev/null $out/${lib.escapeShellArg name}\n"
+    else
+      ''
+        ln -s ${pkgs.writeText (lib.strings.sanitizeDerivationName or lib.id name) unit.body} $out/${lib.escapeShellArg name}
+      ''
+      + lib.concatMapStrings (pull "wants" name) unit.wantedBy
+      + lib.concatMapStrings (pull "requires" name) unit.requiredBy;
+  pull = kind: name: target: ''
+    mkdir -p $out/${lib.escapeShellArg target}.${kind}
+    ln -s ../${lib.escapeShellArg name} $out/${lib.escapeShellArg target}.${kind}/
+  '';
+in
+{
+  options.systemd = {
+    package = mkOption {
+      type = types.package;
+      default = pkgs.systemd;
+    };
+    services = of service;
+    targets = of { };
+    sockets = of socket;
+    timers = of timer;
+    mounts = mkOption {
+      type = types.listOf (types.submodule [ common mount ]);
+      default = [ ];
+    };
+    packages = mkOption {
+      type = types.listOf types.package;
+      default = [ ];
+    };
+    tmpfiles.rules = words;
+    enableEmergencyMode = flag true;
+    suppressedSystemUnits = words;
+    defaultUnit = mkOption {
+      type = types.str;
+      default = "multi-user.target";
+    };
+    units = mkOption {
+      type = types.attrsOf types.attrs;
+      default = { };
+    };
+    network.enable = flag false;
+  };
+  config = {
+    environment.etc."tmpfiles.d/00-nixos.conf".text = lib.concatMapStrings (rule: "${rule}\n") config.systemd.tmpfiles.rules;
+    environment.etc."systemd/system".source = pkgs.runCommand "system-units" { } (
+      "mkdir -p $out\n" + lib.concatStrings (lib.mapAttrsToList place rendered)
+    );
+  };
+}

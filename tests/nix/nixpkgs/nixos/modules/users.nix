@@ -1,0 +1,159 @@
+# Users and groups, as the activation writes them.
+{
+  config,
+  lib,
+  pkgs,
+  ...
+}:
+let
+  inherit (lib) mkOption types;
+  orNull = type: mkOption {
+    type = types.nullOr type;
+    default = null;
+  };
+  flag = default: mkOption {
+    type = types.bool;
+    inherit default;
+  };
+  user =
+    { name, config, ... }:
+    {
+      options = {
+        name = mkOption {
+          type = types.str;
+          default = name;
+        };
+        description = mkOption {
+          type = types.str;
+          default = "";
+        };
+        uid = orNull types.int;
+        isNormalUser = flag false;
+        isSystemUser = flag false;
+        createHome = flag false;
+        group = mkOption {
+          type = types.str;
+          default = "";
+        };
+        extraGroups = mkOption {
+          type = types.listOf types.str;
+          default = [ ];
+        };
+        home = mkOption {
+          type = types.path;
+          default = "/var/empty";
+        };
+        shell = mkOption {
+          type = types.either types.package types.str;
+          default = pkgs.bash;
+          apply = shell: if lib.isDerivation shell then "${shell}/bin/bash" else shell;
+        };
+        password = orNull types.str;
+        hashedPassword = orNull types.str;
+        initialPassword = orNull types.str;
+        initialHashedPassword = orNull types.str;
+        openssh.authorizedKeys = {
+          keys = mkOption {
+            type = types.listOf types.str;
+            default = [ ];
+          };
+          keyFiles = mkOption {
+            type = types.listOf types.path;
+            default = [ ];
+          };
+        };
+      };
+      config = lib.mkIf config.isNormalUser {
+        group = lib.mkDefault "users";
+        createHome = lib.mkDefault true;
+        home = lib.mkDefault "/home/${config.name}";
+      };
+    };
+  group =
+    { name, ... }:
+    {
+      options = {
+        name = mkOption {
+          type = types.str;
+          default = name;
+        };
+        gid = orNull types.int;
+        members = mkOption {
+          type = types.listOf types.str;
+          default = [ ];
+        };
+      };
+    };
+  all = lib.attrValues config.users.users;
+  number = user: if user.uid == null then 1000 else user.uid;
+in
+{
+  options = {
+    users = {
+      mutableUsers = flag true;
+      allowNoPasswordLogin = flag false;
+      users = mkOption {
+        type = types.attrsOf (types.submodule user);
+        default = { };
+      };
+      groups = mkOption {
+        type = types.attrsOf (types.submodule group);
+        default = { };
+      };
+    };
+    security.polkit.enable = flag false;
+    security.sudo.enable = flag true;
+  };
+  config = {
+    users.users = {
+      root = {
+        uid = 0;
+        description = "System administrator";
+        home = "/root";
+        group = "root";
+      };
+      nobody = {
+        uid = 65534;
+        isSystemUser = true;
+        group = "nogroup";
+      };
+    };
+    users.groups = {
+      root.gid = 0;
+      users.gid = 100;
+      nogroup.gid = 65534;
+    };
+    environment.etc = lib.mkMerge (
+      [
+        {
+          passwd = {
+            mode = "0644";
+            text = lib.concatMapStrings (
+              user: "${user.name}:x:${toString (number user)}:0:${user.description}:${user.home}:${user.shell}\n"
+            ) all;
+          };
+          group = {
+            mode = "0644";
+            text = lib.concatMapStrings (
+              group: "${group.name}:x:${toString (if group.gid == null then 1000 else group.gid)}:\n"
+            ) (lib.attrValues config.users.groups);
+          };
+          shadow = {
+            mode = "0600";
+            text = lib.concatMapStrings (
+              user: "${user.name}:${if user.hashedPassword == null then "!" else user.hashedPassword}:1::::::\n"
+            ) all;
+          };
+        }
+      ]
+      ++ map (
+        user:
+        lib.mkIf (user.openssh.authorizedKeys.keys != [ ]) {
+          "ssh/authorized_keys.d/${user.name}".text = lib.concatMapStrings (
+            key: "${key}\n"
+          ) user.openssh.authorizedKeys.keys;
+        }
+      ) all
+    );
+  };
+}
