@@ -1,7 +1,7 @@
-"""A stand-in for nixpkgs and a Nix store of one's own: real evaluations and real builds, without NixOS or a network.
+"""A stand-in for nixpkgs and a Nix store of one's own: evaluations and builds without NixOS or a network.
 
-``stand_in(home)`` gives a store in which paths are /nix/store/..., though it lies in ``home``: Nix builds in a
-namespace of its own that sees this machine's /usr. It works for root and for ordinary users.
+``stand_in(home)`` gives a store in which paths are /nix/store/..., though it lies in ``home``: Nix builds in
+a namespace of its own that sees this machine's /usr. It works for root and for ordinary users.
 """
 
 from __future__ import annotations
@@ -201,6 +201,6 @@ def flake_project(
 
 
 def set_variables(patch: Any, variables: Mapping[str, str]) -> None:
-    """Set environment variables with pytest's monkeypatch: ``set_variables(monkeypatch, found.variables())``."""
+    """Set environment variables with pytest's monkeypatch, such as ``found.variables()``."""
     for name, value in variables.items():
         patch.setenv(name, value)
