@@ -4,7 +4,7 @@ let
   boot = import ./boot.nix { inherit lib; };
   store = import ./store.nix { inherit lib; };
   tag = "nix-store";
-  options = {
+  mountOptions = {
     "9p" = [
       "trans=virtio"
       "version=9p2000.L"
@@ -38,7 +38,7 @@ in
         readOnly = _: {
           device = tag;
           fsType = how;
-          options = options.${how};
+          options = mountOptions.${how};
         };
       };
     in
