@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar, runtime_checkable
 
+from nxc_core.errors import PreflightError
 from nxc_core.model import Finding, Guest, Kind, Machine, Node, NodeDocument, Observation, Plan, Resource
 
 if TYPE_CHECKING:
@@ -47,6 +48,13 @@ class Flavour(ABC, Generic[Options]):
         """Say whether this machine can run the flavour. Never raises, never changes anything."""
         return ()
 
+    def require(self, op: Operation) -> None:
+        """Raise PreflightError where nothing can be started here; asked before anything is built.
+
+        By default, where ``check`` finds so. For a flavour whose ``check`` takes long, or looks at more.
+        """
+        require(self.check(op))
+
     def deadline(self, op: Operation) -> float:
         """Return the seconds a node may take to become ready, scaled to the platform's speed."""
         return self.patience
@@ -77,6 +85,14 @@ class Flavour(ABC, Generic[Options]):
     def connect(self, node: Node, op: Operation) -> Connection | None:
         """Return a connection of the flavour's own kind; None lets the core talk to the endpoint."""
         return None
+
+
+def require(findings: Iterable[Finding]) -> None:
+    """Raise PreflightError for the first finding that stands in the way."""
+    for found in findings:
+        if not found.ok and not found.advice:
+            told = found.detail if found.subject in found.detail else f"{found.subject} is {found.detail}"
+            raise PreflightError(told, hint=found.hint)
 
 
 @runtime_checkable

@@ -204,7 +204,8 @@ class Session:
 
         One that runs already is returned as it is, unless ``fresh`` asks for another beside it.
         ``accept`` may refuse what was read before anything is built.
-        Raises DeployError when too few nodes came up; the deployment is then left for a look.
+        Raises PreflightError, before anything is built, when the flavour cannot start anything here, and
+        DeployError when too few nodes came up; the deployment is then left for a look.
         """
 
         def check(composition: Composition) -> None:
@@ -212,9 +213,10 @@ class Session:
             if accept is not None:
                 accept(composition)
 
-        build = self.build(source, flavour=flavour, base=base, options=options, jobs=jobs, accept=check)
         options = options or {}
         driver = self.plugins.flavour(flavour, options.get(flavour))
+        driver.require(self.operation(self.workspace.root, "start"))
+        build = self.build(source, flavour=flavour, base=base, options=options, jobs=jobs, accept=check)
         specs = identity.distribute(build.composition, roles)
         with self._alone(
             self.workspace.root / "lock", "this project", self.operation(self.workspace.root, "start")
