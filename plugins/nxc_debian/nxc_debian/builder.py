@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from nxc_core.errors import BuildError
 from nxc_core.model import LAYERS, RAMDISK, ROOTFS_TAR, Artifact, Guest, Kind, Layer, RoleBoot
@@ -14,11 +14,15 @@ from nxc_core.operation import Operation
 from nxc_core.paths import nix_dir
 from nxc_debian import aterm, debs, images, layers, resolution, specs
 from nxc_debian.apt import Apt
+from nxc_debian.cpio import Member
 from nxc_debian.evaluation import store_dir
 from nxc_debian.layers import LayerStore
 from nxc_debian.lock import Lock
 from nxc_debian.options import DebianOptions
 from nxc_debian.specs import Spec
+
+SERIAL = 20
+"""Characters of a layer's digest that a virtio disk's serial number holds."""
 
 
 @frozen(kw_only=True)
@@ -45,6 +49,11 @@ class Builder:
         if self.kind == ROOTFS_TAR:
             return self.guest.root == "ext4"
         return self.kind == RAMDISK or self.guest.kernel
+
+    @property
+    def has_initrd(self) -> bool:
+        """Whether what boots is nxc's small initrd."""
+        return self.has_kernel and self.kind != ROOTFS_TAR
 
     @property
     def has_squashfs(self) -> bool:
@@ -86,7 +95,7 @@ class Builder:
     def _lock(self, asked: Mapping[str, Sequence[str]], kernel: str, op: Operation) -> Lock:
         sets = ["base"]
         sets += [f"kernel-{kernel}"] if self.has_kernel else []
-        sets += ["initrd"] if self.kind == RAMDISK else []
+        sets += ["initrd"] if self.has_initrd else []
         sets += ["firmware"] if self.guest.firmware else []
         return resolution.update(self.resolver, self.composition, asked, sets, op)
 
@@ -150,22 +159,28 @@ class Builder:
         stacks = {role: [*(spec.name for spec in common), spec.name] for role, spec in sorted(roles.items())}
         if self.kind == ROOTFS_TAR:
             return self._tars(every, stacks, op)
-        boots = {
-            role: RoleBoot(layers=tuple(names), cmdline=self._cmdline(role)) for role, names in stacks.items()
-        }
         found = _by_name(every)
-        if self.kind == LAYERS:
-            return Artifact(kind=LAYERS, roles=boots, layers=found)
-        assert kernel is not None
-        image, initrd = store.path(kernel, "vmlinuz"), self._ramdisk(store, every, stacks, kernel, op)
         boots = {
-            role: RoleBoot(layers=boot.layers, cmdline=boot.cmdline, kernel=image, initrd=initrd)
-            for role, boot in boots.items()
+            role: RoleBoot(layers=tuple(names), cmdline=self._cmdline(role, [found[name] for name in names]))
+            for role, names in stacks.items()
         }
-        return Artifact(kind=RAMDISK, files={"kernel": image, "initrd": initrd}, roles=boots, layers=found)
+        if kernel is None:
+            return Artifact(kind=self.kind, roles=boots, layers=found)
+        image, small = store.path(kernel, "vmlinuz"), self._small_initrd(store, kernel, op)
+        if self.kind == LAYERS:
+            initrd = images.initrd(self.cache, small)
+        else:
+            initrd = images.ramdisk(self.cache, small, every, stacks, op)
+        boots = {role: evolve(boot, kernel=image, initrd=initrd) for role, boot in boots.items()}
+        files = {"kernel": image, "initrd": initrd} if self.kind == RAMDISK else {}
+        return Artifact(kind=self.kind, files=files, roles=boots, layers=found)
 
-    def _cmdline(self, role: str) -> str:
-        return " ".join([f"nxc.role={role}", *self.systems[role]["kernelParams"]])
+    def _cmdline(self, role: str, disks: Sequence[Layer] = ()) -> str:
+        """Name the role to a kernel; where its layers are disks, name these, too."""
+        words = [f"nxc.role={role}"]
+        if disks and self.kind == LAYERS and self.has_initrd:
+            words.append(f"nxc.layers={','.join(layer.digest[:SERIAL] for layer in disks)}")
+        return " ".join([*words, *self.systems[role]["kernelParams"]])
 
     def _tars(self, every: Sequence[Layer], stacks: Mapping[str, Sequence[str]], op: Operation) -> Artifact:
         found = _by_name(every)
@@ -178,29 +193,20 @@ class Builder:
         }
         return Artifact(kind=ROOTFS_TAR, files=made, roles=boots, layers=found)
 
-    def _ramdisk(
-        self,
-        store: LayerStore,
-        every: Sequence[Layer],
-        stacks: Mapping[str, Sequence[str]],
-        kernel: Spec,
-        op: Operation,
-    ) -> Path:
+    def _small_initrd(self, store: LayerStore, kernel: Spec, op: Operation) -> list[Member]:
         lock = resolution.load(self.resolver.path)
         assert lock is not None
         (busybox,) = lock.members(lock.sets["initrd"])
         debs.fetch(self.cache, self.apt, [busybox], op)
         told = store.told(kernel) or {}
-        guest = self.manifest.parent
-        small = images.small_initrd(
-            guest,
+        return images.small_initrd(
+            self.manifest.parent,
             specs.read_manifest(self.manifest)["initrd"],
             store.layer(kernel, squash=True),
             str(told["release"]),
             debs.deb_path(self.cache, busybox),
             op,
         )
-        return images.ramdisk(self.cache, small, every, stacks, op)
 
 
 def _by_name(layers: Sequence[Layer]) -> dict[str, Layer]:

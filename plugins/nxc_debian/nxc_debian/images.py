@@ -54,9 +54,14 @@ def ramdisk(
     op: Operation,
 ) -> Path:
     """Return an initial ramdisk: the small one that boots, then every layer, as it is."""
-    listed = [[member.name, member.mode, digest(member.content.hex())] for member in small]
     key = digest(
-        [listed, [layer.name for layer in layers], [layer.digest for layer in layers], roles, cpio_digest()]
+        [
+            _listed(small),
+            [layer.name for layer in layers],
+            [layer.digest for layer in layers],
+            roles,
+            cpio_digest(),
+        ]
     )
     path = cache / "images" / f"ramdisk-{key[:16]}.initrd"
     if path.exists():
@@ -70,6 +75,19 @@ def ramdisk(
         for name, file in squashed:
             write_archive(out, [Member(name=f"nxc/layers/{name}.squashfs", mode=0o100444, source=file)])
     return path
+
+
+def initrd(cache: Path, small: Sequence[Member]) -> Path:
+    """Return an initial ramdisk that only boots, for layers that are elsewhere: the same for all roles."""
+    path = cache / "images" / f"initrd-{digest([_listed(small), cpio_digest()])[:16]}.initrd"
+    if not path.exists():
+        with replacing(path) as part, part.open("wb") as out:
+            write_archive(out, small)
+    return path
+
+
+def _listed(small: Sequence[Member]) -> list[list[object]]:
+    return [[member.name, member.mode, digest(member.content.hex())] for member in small]
 
 
 def cpio_digest() -> str:
