@@ -26,7 +26,8 @@ from nxc_core.session import Session
 from nxc_core.state import Journal, Workspace
 from nxc_debian import doctor, evaluation
 from nxc_vm import qemu
-from nxc_vm.check import require_qemu
+from nxc_vm.check import require_host
+from nxc_vm.options import MachineOptions
 from tests import fake_plugin
 from tests.fake_node import FakeRunning
 
@@ -225,13 +226,13 @@ def test_a_qemu_that_is_missing_or_too_old(
 ) -> None:
     program(qemu.PROGRAM, "QEMU emulator version 4.2.1")
     with pytest.raises(PreflightError, match=r"is 4\.2") as told:
-        require_qemu()
+        require_host(MachineOptions())
     assert "7.0 or later" in told.value.hint
     program(qemu.PROGRAM, "QEMU emulator version 7.2.9 (Debian)")
-    require_qemu()
+    require_host(MachineOptions())
     monkeypatch.setattr(qemu, "PROGRAM", "qemu-system-none")
     with pytest.raises(PreflightError, match="qemu-system-none is not installed") as told:
-        require_qemu()
+        require_host(MachineOptions())
     assert qemu.PACKAGE in told.value.hint
 
 

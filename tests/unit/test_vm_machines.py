@@ -36,7 +36,7 @@ from nxc_core.state import Journal
 from nxc_vm import accelerator, boot, network, qemu
 from nxc_vm.boot import QEMU
 from nxc_vm.flavour import VmRamdisk
-from nxc_vm.options import VmOptions
+from nxc_vm.options import RamdiskOptions
 
 STAND_IN = r"""
 import json, os, re, signal, socket, sys, time
@@ -155,7 +155,7 @@ def plan(tmp_path: Path, op: Operation) -> Plan:
 
 @pytest.fixture
 def vm() -> VmRamdisk:
-    return VmRamdisk(VmOptions(accelerator="tcg"))
+    return VmRamdisk(RamdiskOptions(accelerator="tcg"))
 
 
 def port_of(node: Node) -> int:
@@ -190,9 +190,9 @@ def test_networks_of_two_deployments_differ_and_each_keeps_its_own(op: Operation
 
 def test_the_card_to_the_host(op: Operation) -> None:
     document = NodeDocument(deployment="d", instance="i", node="n", role="r")
-    (card,) = VmRamdisk(VmOptions()).seed(document).interfaces
+    (card,) = VmRamdisk(RamdiskOptions()).seed(document).interfaces
     assert (card.gateway, card.nameservers) == ("10.0.2.2", ("10.0.2.3",))
-    (card,) = VmRamdisk(VmOptions(restrict=True)).seed(document).interfaces
+    (card,) = VmRamdisk(RamdiskOptions(restrict=True)).seed(document).interfaces
     assert (card.gateway, card.nameservers) == (None, ())
 
 
@@ -234,7 +234,7 @@ def test_a_port_that_was_taken_meanwhile(vm: VmRamdisk, plan: Plan, op: Operatio
 
 
 def test_qemus_own_words_where_it_does_not_start(plan: Plan, op: Operation, stand_in: Path) -> None:
-    VmRamdisk(VmOptions(accelerator="tcg", qemu_args="-bogus")).deploy(plan, op)
+    VmRamdisk(RamdiskOptions(accelerator="tcg", qemu_args="-bogus")).deploy(plan, op)
     outcomes = op.journal.outcomes()
     assert {outcome.state for outcome in outcomes.values()} == {NodeState.FAILED}
     assert "-bogus: invalid option" in outcomes["a"].cause
@@ -299,10 +299,10 @@ def test_a_node_that_never_boots_does_not_hold_up_the_others(
 
 def test_nodes_that_cannot_fit_are_refused(plan: Plan, op: Operation, events: list[Event]) -> None:
     with pytest.raises(PreflightError, match="2 nodes want"):
-        boot.check_memory(plan, VmOptions(memory="900g"), op)
+        VmRamdisk(RamdiskOptions(accelerator="tcg", memory="900g")).deploy(plan, op)
     bare = evolve(plan, artifact=Artifact(kind=RAMDISK))
     with pytest.raises(ConfigError, match="role one"):
-        boot.check_memory(bare, VmOptions(), op)
+        VmRamdisk(RamdiskOptions(accelerator="tcg")).deploy(bare, op)
 
 
 # Which accelerator
@@ -365,22 +365,22 @@ def test_kvm_is_tried_with_a_real_kernel_and_the_answer_kept(
 
 
 def test_findings(op: Operation, stand_in: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    findings = {found.subject: found for found in VmRamdisk(VmOptions(accelerator="tcg")).check(op)}
+    findings = {found.subject: found for found in VmRamdisk(RamdiskOptions(accelerator="tcg")).check(op)}
     assert findings[qemu.PROGRAM].ok
     assert findings["accelerator"].detail == "tcg: asked for"
     (stand_in / "version").write_text("6.2.0")
-    findings = {found.subject: found for found in VmRamdisk(VmOptions(accelerator="tcg")).check(op)}
+    findings = {found.subject: found for found in VmRamdisk(RamdiskOptions(accelerator="tcg")).check(op)}
     assert not findings[qemu.PROGRAM].ok
     assert "7.0" in findings[qemu.PROGRAM].hint
     monkeypatch.setattr(accelerator, "DEVICE", stand_in / "none")
     monkeypatch.setattr("platform.machine", lambda: "riscv64")
-    findings = {found.subject: found for found in VmRamdisk(VmOptions(accelerator="kvm")).check(op)}
+    findings = {found.subject: found for found in VmRamdisk(RamdiskOptions(accelerator="kvm")).check(op)}
     assert not findings["processor"].ok
 
 
 def test_qemu_is_missing(op: Operation, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(qemu, "PROGRAM", "qemu-system-none")
-    findings = {found.subject: found for found in VmRamdisk(VmOptions(accelerator="tcg")).check(op)}
+    findings = {found.subject: found for found in VmRamdisk(RamdiskOptions(accelerator="tcg")).check(op)}
     assert not findings["qemu-system-none"].ok
     assert qemu.PACKAGE in findings["qemu-system-none"].hint
 

@@ -10,17 +10,16 @@ from attrs import evolve
 
 from nxc_core.errors import ConfigError
 from nxc_core.options import structure_options
-from nxc_vm import boot, qemu
+from nxc_vm import memory, qemu
 from nxc_vm.flavour import VmRamdisk
+from nxc_vm.media import Media
 from nxc_vm.network import HOST_MAC, Lan
-from nxc_vm.options import VmOptions, mebibytes
+from nxc_vm.options import RamdiskOptions, mebibytes
 
 LAUNCH = qemu.Launch(
     deployment="web-vm-ramdisk-123456",
     node="server",
-    kernel=Path("/k/vmlinuz"),
-    initrd=Path("/i/initrd"),
-    cmdline="nxc.role=server quiet",
+    media=Media(kernel=Path("/k/vmlinuz"), initrd=Path("/i/initrd"), cmdline="nxc.role=server quiet"),
     document=Path("/d/a,b/node.json"),
     console=Path("/d/log/server.log"),
     control=Path("/r/s.qmp"),
@@ -58,13 +57,13 @@ def test_memory_is_read(text: str, expected: int) -> None:
 )
 def test_wrong_options_are_named(given: dict[str, str], named: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        structure_options(VmOptions, given, "vm-ramdisk")
+        structure_options(RamdiskOptions, given, "vm-ramdisk")
     assert named in f"{caught.value.message} {caught.value.hint}"
 
 
 def test_the_guest_follows_the_options() -> None:
-    assert not VmRamdisk(VmOptions()).guest.lean
-    guest = VmRamdisk(VmOptions(lean=True)).guest
+    assert not VmRamdisk(RamdiskOptions()).guest.lean
+    guest = VmRamdisk(RamdiskOptions(lean=True)).guest
     assert (guest.lean, guest.console, guest.seed, guest.root) == (True, "ttyS0", "fw_cfg", "tmpfs")
 
 
@@ -154,20 +153,20 @@ def test_memory_by_the_size_of_the_image(tmp_path: Path) -> None:
     initrd = tmp_path / "initrd"
     with initrd.open("wb") as file:
         file.truncate(100 << 20)
-    assert boot.choose_memory(VmOptions(), initrd) == 1024
-    assert boot.choose_memory(VmOptions(memory="512"), initrd) == 512
+    assert memory.choose_memory(RamdiskOptions(), initrd, VmRamdisk.appetite) == 1024
+    assert memory.choose_memory(RamdiskOptions(memory="512"), initrd, VmRamdisk.appetite) == 512
     with pytest.raises(ConfigError) as caught:
-        boot.choose_memory(VmOptions(memory="256"), initrd)
+        memory.choose_memory(RamdiskOptions(memory="256"), initrd, VmRamdisk.appetite)
     assert "344" in caught.value.message
     with initrd.open("wb") as file:
         file.truncate(600 << 20)
-    assert boot.choose_memory(VmOptions(), initrd) > 1344
+    assert memory.choose_memory(RamdiskOptions(), initrd, VmRamdisk.appetite) > 1344
 
 
 def test_host_memory_is_read(tmp_path: Path) -> None:
     told = tmp_path / "meminfo"
     told.write_text("MemTotal: 2048000 kB\nMemFree: 1 kB\nMemAvailable: 1024000 kB\nSwapTotal: 1024 kB\n")
-    assert boot.host_memory(told) == (2001, 1000)
+    assert memory.host_memory(told) == (2001, 1000)
 
 
 def test_the_guests_manifest_names_files_that_are_there() -> None:

@@ -1,1 +1,1 @@
-"""Virtual machines on QEMU, wholly in memory, as an ordinary user."""
+"""Virtual machines on QEMU, as an ordinary user."""

@@ -41,11 +41,16 @@ def choose(wanted: str, kernel: Path, op: Operation, *, device: Path = DEVICE) -
         return Verdict(name="tcg", reason="asked for")
     verdict = closed(device) or remembered(kernel, op, device) or _probe_once(kernel, op, device)
     if wanted == "kvm" and verdict.name != "kvm":
-        raise PreflightError(
-            f"KVM cannot be used: {verdict.reason}",
-            hint="leave the option accelerator at auto, or set it to tcg (slower, works everywhere)",
-        )
+        raise refusal(verdict)
     return verdict
+
+
+def refusal(verdict: Verdict) -> PreflightError:
+    """Say that KVM was asked for, and why it cannot be had."""
+    return PreflightError(
+        f"KVM cannot be used: {verdict.reason}",
+        hint="leave the option accelerator at auto, or set it to tcg (slower, works everywhere)",
+    )
 
 
 def closed(device: Path = DEVICE) -> Verdict | None:

@@ -11,11 +11,9 @@ from pathlib import Path
 
 from attrs import evolve
 
-from nxc_core import ConfigError, DeployError, Operation, PreflightError
-from nxc_core.model import NodeDocument, NodeSpec, Plan, Resource
-from nxc_core.state import load
-from nxc_vm import network, qemu
-from nxc_vm.options import VmOptions, mebibytes
+from nxc_core import DeployError, Operation
+from nxc_core.model import NodeSpec, Resource
+from nxc_vm import network, qemu, share
 
 QEMU = "vm.qemu"
 START_TIMEOUT = 60.0
@@ -41,96 +39,12 @@ def qemu_log(op: Operation, node: str) -> Path:
     return op.dir / "log" / f"{node}.qemu"
 
 
-def files(plan: Plan, role: str) -> tuple[Path, Path]:
-    """Return kernel and initrd of a role; raises ConfigError where the artifact has none."""
-    start = plan.artifact.roles.get(role)
-    if start is None or start.kernel is None or start.initrd is None:
-        raise ConfigError(
-            f"what was built has no kernel and initrd for role {role}", hint="`nxc build` builds it again"
-        )
-    return start.kernel, start.initrd
-
-
-# Memory: the kernel holds the packed and the unpacked initrd for a moment, then the unpacked one for good.
-
-
-def least_memory(initrd: Path) -> int:
-    """Return the MiB below which the image cannot boot."""
-    return 2 * (initrd.stat().st_size >> 20) + 144
-
-
-def choose_memory(options: VmOptions, initrd: Path) -> int:
-    """Return a node's memory in MiB; raises ConfigError where the image cannot boot in what is asked for."""
-    least = least_memory(initrd)
-    if options.memory is None:
-        return max(1024, least + 512)
-    asked = mebibytes(options.memory)
-    if asked < least:
-        raise ConfigError(
-            f"memory={options.memory} is too little: the image needs {least} MiB",
-            hint=f"-o vm-ramdisk.memory={least}m or more, or leave the option out",
-        )
-    return asked
-
-
-def check_memory(plan: Plan, options: VmOptions, op: Operation) -> None:
-    """Raise ConfigError or PreflightError where the nodes cannot fit; warn where they hardly do."""
-    needed = sum(choose_memory(options, files(plan, spec.role)[1]) for spec in plan.nodes)
-    total, available = host_memory()
-    if needed > total:
-        raise PreflightError(
-            f"{len(plan.nodes)} nodes want {needed} MiB of memory, this machine has {total} MiB",
-            hint="start fewer nodes (-r ROLE=N), or give each less (-o vm-ramdisk.memory=512m)",
-        )
-    if needed > available:
-        op.step(f"the nodes may want {needed} MiB of memory; {available} MiB are free now", topic="warning")
-
-
-def host_memory(source: Path = Path("/proc/meminfo")) -> tuple[int, int]:
-    """Return the machine's memory and swap, and what of it is available, in MiB."""
-    kibibytes = {}
-    for line in source.read_text().splitlines():
-        name, _, rest = line.partition(":")
-        kibibytes[name] = int(rest.split()[0])
-    total = kibibytes["MemTotal"] + kibibytes.get("SwapTotal", 0)
-    available = kibibytes.get("MemAvailable", kibibytes["MemFree"]) + kibibytes.get("SwapFree", 0)
-    return total >> 10, available >> 10
+def daemon_log(op: Operation, node: str) -> Path:
+    """Where what virtiofsd says is kept."""
+    return op.dir / "log" / f"{node}.virtiofsd"
 
 
 # One machine
-
-
-def prepare(
-    plan: Plan,
-    spec: NodeSpec,
-    lans: Sequence[network.Lan],
-    accelerator: str,
-    options: VmOptions,
-    op: Operation,
-    control: Path,
-) -> qemu.Launch:
-    """Gather what a node is started with; its port is claimed."""
-    kernel, initrd = files(plan, spec.role)
-    document = load(plan.documents[spec.name], NodeDocument)
-    macs = {card.network: card.mac for card in document.interfaces}
-    return qemu.Launch(
-        deployment=plan.deployment,
-        node=spec.name,
-        kernel=kernel,
-        initrd=initrd,
-        cmdline=plan.artifact.roles[spec.role].cmdline,
-        document=plan.documents[spec.name],
-        console=console(op, spec.name),
-        control=control,
-        port=network.claim_port(spec.name, op),
-        lans={macs[lan.network]: lan for lan in lans if lan.network in macs},
-        accelerator=accelerator,
-        memory=choose_memory(options, initrd),
-        cores=options.cores,
-        restrict=options.restrict,
-        lean=options.lean,
-        extra=options.qemu_args,
-    )
 
 
 def power_on(launch: qemu.Launch, op: Operation) -> qemu.Launch:
@@ -152,6 +66,8 @@ def power_on(launch: qemu.Launch, op: Operation) -> qemu.Launch:
 
 def _spawn(launch: qemu.Launch, op: Operation) -> Resource:
     id = machine_id(launch.deployment, launch.node)
+    if launch.media.share is not None and not op.alive(Resource(kind=QEMU, id=id)):
+        share.serve(launch.media.share, id, launch.node, daemon_log(op, launch.node), op)
     machine = op.claim(QEMU, id, rank=1, node=launch.node, accelerator=launch.accelerator)
     if op.alive(machine):
         return machine

@@ -5,13 +5,14 @@ from __future__ import annotations
 import platform
 from collections.abc import Iterator, Sequence
 
-from nxc_core import CommandError, NxcError, Operation, PreflightError, process
+from nxc_core import CommandError, NxcError, Operation, process
+from nxc_core.flavour import require
 from nxc_core.model import Finding
 from nxc_vm import accelerator, qemu
-from nxc_vm.options import VmOptions
+from nxc_vm.options import MachineOptions
 
 
-def check_host(options: VmOptions, op: Operation) -> Sequence[Finding]:
+def check_host(options: MachineOptions, op: Operation) -> Sequence[Finding]:
     """Say whether QEMU is here, new enough, and what it will run on. Never raises."""
     return [_check_system(), *_check_qemu(), _check_accelerator(options, op)]
 
@@ -49,15 +50,16 @@ def _check_qemu() -> Iterator[Finding]:
     )
 
 
-def require_qemu() -> None:
-    """Raise PreflightError where QEMU is missing, broken or too old."""
-    for found in _check_qemu():
-        if not found.ok:
-            told = found.detail if found.subject in found.detail else f"{found.subject} is {found.detail}"
-            raise PreflightError(told, hint=found.hint)
+def require_host(options: MachineOptions) -> None:
+    """Raise PreflightError where no machine can start here: QEMU, and KVM where nothing else will do."""
+    require([_check_system(), *_check_qemu()])
+    if options.accelerator == "kvm":
+        closed = accelerator.closed(accelerator.DEVICE)
+        if closed is not None:
+            raise accelerator.refusal(closed)
 
 
-def _check_accelerator(options: VmOptions, op: Operation) -> Finding:
+def _check_accelerator(options: MachineOptions, op: Operation) -> Finding:
     if options.accelerator == "tcg":
         verdict: accelerator.Verdict | None = accelerator.Verdict(name="tcg", reason="asked for")
     else:

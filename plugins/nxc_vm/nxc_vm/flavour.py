@@ -1,203 +1,66 @@
-"""The flavour ``vm-ramdisk``: QEMU virtual machines wholly in memory, as an ordinary user, no daemon."""
+"""The flavours: a system wholly in memory (``vm-ramdisk``), or one that stays on this machine (``vm``)."""
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
-import os
 from collections.abc import Sequence
-from pathlib import Path
 
 from attrs import evolve
 
-from nxc_core import DeployError, Flavour, Operation
-from nxc_core.identity import alias
-from nxc_core.model import (
-    RAMDISK,
-    Finding,
-    Guest,
-    Json,
-    Node,
-    NodeDocument,
-    NodeSpec,
-    NodeState,
-    Observation,
-    Outcome,
-    Plan,
-    Resource,
-    SshEndpoint,
-)
-from nxc_vm import accelerator, boot, network, qemu
-from nxc_vm.boot import QEMU
-from nxc_vm.check import check_host, require_qemu
-from nxc_vm.options import VmOptions
+from nxc_core import Operation
+from nxc_core.model import CLOSURE, LAYERS, RAMDISK, Finding, Guest, NodeSpec, Plan
+from nxc_vm import media, share
+from nxc_vm.check import check_host
+from nxc_vm.machines import VirtualMachines, share_socket
+from nxc_vm.media import Media
+from nxc_vm.memory import Appetite
+from nxc_vm.options import RamdiskOptions, VmOptions
 
 
-class VmRamdisk(Flavour[VmOptions]):
-    """Stateless: machines, ports and multicast groups are in the journal, found again by any process."""
+class VmRamdisk(VirtualMachines[RamdiskOptions]):
+    """Machines that need nothing of this one once they have booted."""
 
     name = "vm-ramdisk"
     accepts = (RAMDISK,)
+    options_type = RamdiskOptions
+    appetite = Appetite(flavour=name, usual=1024, spare=512)
+
+    def media(self, plan: Plan, spec: NodeSpec, op: Operation) -> Media:
+        """One ramdisk for all."""
+        return media.loaded(plan, spec.role)
+
+
+class Vm(VirtualMachines[VmOptions]):
+    """Machines that read their system from this one: layers as disks, or the Nix store as a shared folder."""
+
+    name = "vm"
+    accepts = (CLOSURE, LAYERS)
     options_type = VmOptions
-    gives = frozenset(
-        {"kernel", "kernel-modules", "mount", "net-admin", "sysctl", "time", "console", "reboot"}
-    )
-    patience = 90.0
+    appetite = Appetite(flavour=name, usual=512, spare=256)
 
     @property
     def guest(self) -> Guest:
-        """A whole system with its own kernel, on virtio, told who it is by QEMU."""
-        return Guest(
-            ssh=True,
-            console="ttyS0",
-            kernel_modules=("virtio_pci", "virtio_net", "qemu_fw_cfg"),
-            root="tmpfs",
-            seed="fw_cfg",
-            lean=self.options.lean,
-        )
+        """As of every machine here, with a way to the store."""
+        found = super().guest
+        modules = (*found.kernel_modules, "virtio_blk")
+        return evolve(found, kernel_modules=modules, share=share.choose(self.options.share))
 
     def check(self, op: Operation) -> Sequence[Finding]:
-        """QEMU, its version, and which accelerator will be used."""
-        return check_host(self.options, op)
+        """What every machine here needs, and how a NixOS guest would get the store."""
+        return [*check_host(self.options, op), *share.check_share(self.options.share)]
 
-    def deadline(self, op: Operation) -> float:
-        """Emulation is some five times slower, and suffers from whatever else the machine does."""
-        if any(found.data.get("accelerator") == "kvm" for found in op.claimed(QEMU)):
-            return self.patience
-        crowding = os.getloadavg()[0] / (os.cpu_count() or 1)
-        return 3 * self.patience * min(max(crowding, 1.0), 4.0)
+    def require(self, op: Operation) -> None:
+        """Ask for virtiofsd, too, where it is wanted by name."""
+        super().require(op)
+        if self.options.share == "virtiofs":
+            share.require_daemon()
 
-    def seed(self, document: NodeDocument) -> NodeDocument:
-        """Add the card by which this machine reaches the node."""
-        card = network.host_interface(restrict=self.options.restrict)
-        return evolve(document, interfaces=(*document.interfaces, card))
-
-    # Deploying: claim, create, report. Called again after an interruption, it goes on with what is there.
-
-    def deploy(self, plan: Plan, op: Operation) -> None:
-        """Start a QEMU per node, no more booting at once than this machine carries."""
-        require_qemu()
-        verdict = self._accelerator(plan, op)
-        boot.check_memory(plan, self.options, op)
-        lans = [network.claim_lan(one.name, op) for one in plan.networks]
-        limit = boot.at_once(verdict.name, self.options.cores)
-
-        def start(spec: NodeSpec) -> None:
-            self._start(plan, spec, lans, verdict.name, op)
-
-        for group in boot.in_waves(plan.nodes, limit, op, self.console):
-            op.map(start, group)
-
-    def _accelerator(self, plan: Plan, op: Operation) -> accelerator.Verdict:
-        kernel, _ = boot.files(plan, plan.nodes[0].role)
-        verdict = accelerator.choose(self.options.accelerator, kernel, op)
-        op.step(f"using {verdict.name}: {verdict.reason}", accelerator=verdict.name)
-        return verdict
-
-    def _start(
-        self, plan: Plan, spec: NodeSpec, lans: Sequence[network.Lan], accelerated: str, op: Operation
-    ) -> None:
-        """Start one node's QEMU unless it runs, and report the node or why it cannot boot."""
-        op.check_cancelled()
-        launch = boot.prepare(plan, spec, lans, accelerated, self.options, op, self._control(spec.name, op))
-        try:
-            launch = boot.power_on(launch, op)
-        except DeployError as error:
-            op.outcome(Outcome(node=spec.name, state=NodeState.FAILED, cause=error.message))
-            return
-        op.node(self._node(plan, spec, launch, op))
-
-    def _node(self, plan: Plan, spec: NodeSpec, launch: qemu.Launch, op: Operation) -> Node:
-        endpoint = SshEndpoint(
-            host="127.0.0.1",
-            port=launch.port,
-            user="root",
-            identity=plan.key,
-            known_hosts=plan.known_hosts,
-            alias=alias(plan.deployment, spec.name),
-            control=op.runtime / f"{_short(spec.name)}.ssh",
-        )
-        facts: dict[str, Json] = {
-            "accelerator": launch.accelerator,
-            "memory": launch.memory,
-            "cores": launch.cores,
-        }
-        return Node(name=spec.name, role=spec.role, endpoint=endpoint, facts=facts)
-
-    # Giving back: each may be gone already or never have existed.
-
-    def release(self, resources: Sequence[Resource], op: Operation) -> Sequence[Resource]:
-        """End the machines; ports and multicast groups are only numbers and go with their claims."""
-
-        def end(resource: Resource) -> bool:
-            if resource.kind != QEMU:
-                return True
-            control = self._control(str(resource.data.get("node", "")), op)
-            with contextlib.suppress(OSError, ValueError, DeployError):
-                qemu.control(control, "quit", timeout=2)
-            gone = op.stop(resource)
-            control.unlink(missing_ok=True)
-            return gone
-
-        ended = op.map(end, resources)
-        return [resource for resource, gone in zip(resources, ended, strict=True) if gone]
-
-    # Looking and acting from outside
-
-    def observe(self, node: Node, op: Operation) -> Observation:
-        """Whether QEMU runs and the guest has not said that it failed."""
-        if not op.alive(self._machine(node, op)):
-            said = qemu.complaint(boot.qemu_log(op, node.name))
-            return Observation(alive=False, detail=f"its QEMU ended{f': {said}' if said else ''}")
-        cause = qemu.cause_of_death(self.console(node.name, op))
-        if not cause:
-            return Observation(alive=True)
-        # A panicked kernel spins on its processor for ever.
-        with contextlib.suppress(OSError, ValueError, DeployError):
-            qemu.control(self._control(node.name, op), "stop", timeout=2)
-        return Observation(alive=False, detail=cause)
-
-    def console(self, node: str, op: Operation) -> Path:
-        """Where the serial console of a node is kept, over all its boots."""
-        return boot.console(op, node)
-
-    def crash(self, node: Node, op: Operation) -> None:
-        """Pull the plug: QEMU ends without a word to the guest."""
-        machine = self._machine(node, op)
-        op.stop(machine, grace=1)
-        op.wait(f"end of {node.name}", lambda: not op.alive(machine), timeout=10)
-
-    def restart(self, node: Node, plan: Plan, op: Operation) -> None:
-        """Start the node's QEMU again: the same as deploying it."""
-        (spec,) = (spec for spec in plan.nodes if spec.name == node.name)
-        lans = [network.claim_lan(one.name, op) for one in plan.networks]
-        self._start(plan, spec, lans, self._accelerator(plan, op).name, op)
-
-    def block(self, node: Node, op: Operation) -> None:
-        """Unplug the node's cards on every network of the deployment; the host still reaches it."""
-        self._link(node, op, up=False)
-
-    def unblock(self, node: Node, op: Operation) -> None:
-        """Plug them in again."""
-        self._link(node, op, up=True)
-
-    def _link(self, node: Node, op: Operation, *, up: bool) -> None:
-        for claim in op.claimed(network.LAN):
-            card = qemu.card_id(str(claim.data["network"]))
-            try:
-                qemu.control(self._control(node.name, op), "set_link", name=card, up=up)
-            except (OSError, ValueError) as error:
-                raise DeployError(
-                    f"{node.name}: its QEMU does not answer ({error})", hint="see `nxc status`"
-                ) from error
-
-    def _machine(self, node: Node, op: Operation) -> Resource:
-        return Resource(kind=QEMU, id=boot.machine_id(op.name, node.name))
-
-    def _control(self, node: str, op: Operation) -> Path:
-        return op.runtime / f"{_short(node)}.qmp"
-
-
-def _short(node: str) -> str:
-    """Shorten a name for a socket's path, which holds 108 bytes."""
-    return hashlib.sha256(node.encode()).hexdigest()[:10]
+    def media(self, plan: Plan, spec: NodeSpec, op: Operation) -> Media:
+        """A small initrd, and the layers or the store."""
+        found = media.loaded(plan, spec.role)
+        if plan.artifact.kind == LAYERS:
+            return evolve(found, disks=media.disks(plan, spec.role))
+        how = self.guest.share
+        assert how is not None
+        given = media.Share(how=how, folder=media.store(plan), socket=share_socket(spec.name, op))
+        words = [found.cmdline, media.registration(plan)]
+        return evolve(found, share=given, cmdline=" ".join(filter(None, words)))

@@ -1,4 +1,4 @@
-"""What a user may set of ``vm-ramdisk``."""
+"""What a user may set of each flavour."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ def _is_command_line(_: object, __: Attribute[str], value: str) -> None:
 
 
 @frozen(kw_only=True)
-class VmOptions:
-    """Options of every node of the deployment."""
+class MachineOptions:
+    """Options of every node of the deployment, of all flavours."""
 
     memory: str | None = field(
         default=None,
         validator=_is_size,
-        metadata={"help": "memory of a node, as 768m or 2g; default: what the image needs, at least 1g"},
+        metadata={"help": "memory of a node, as 768m or 2g; default: what the image needs"},
     )
     cores: int = field(default=1, validator=_is_count, metadata={"help": "processors of a node"})
     accelerator: Literal["auto", "kvm", "tcg"] = field(
@@ -57,9 +57,24 @@ class VmOptions:
     )
     lean: bool = field(
         default=False,
-        metadata={"help": "leave out services that a machine in memory seldom needs: boots faster"},
+        metadata={"help": "leave out services that such a machine seldom needs: boots faster"},
     )
     restrict: bool = field(
         default=False,
         metadata={"help": "let nodes reach each other only, neither this machine nor the internet"},
+    )
+
+
+@frozen(kw_only=True)
+class RamdiskOptions(MachineOptions):
+    """Options of ``vm-ramdisk``."""
+
+
+@frozen(kw_only=True)
+class VmOptions(MachineOptions):
+    """Options of ``vm``."""
+
+    share: Literal["auto", "9p", "virtiofs"] = field(
+        default="auto",
+        metadata={"help": "how a NixOS guest gets this machine's store; auto: 9p where QEMU has it"},
     )

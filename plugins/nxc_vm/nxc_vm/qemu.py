@@ -9,13 +9,14 @@ import shlex
 import socket
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from attrs import frozen
 
 from nxc_core import DeployError
+from nxc_vm.media import Media, Share
 from nxc_vm.network import GUEST_SSH_PORT, HOST_MAC, Lan
 
 PROGRAM = "qemu-system-x86_64"
@@ -37,9 +38,7 @@ class Launch:
 
     deployment: str
     node: str
-    kernel: Path
-    initrd: Path
-    cmdline: str
+    media: Media
     document: Path
     console: Path
     control: Path
@@ -74,14 +73,16 @@ def command(launch: Launch) -> tuple[str, ...]:
         "-qmp",
         f"unix:{_escape(str(launch.control))},server=on,wait=off",
         "-kernel",
-        str(launch.kernel),
+        str(launch.media.kernel),
         "-initrd",
-        str(launch.initrd),
+        str(launch.media.initrd),
         "-append",
         kernel_arguments(launch),
         "-fw_cfg",
         f"name={FW_CFG},file={_escape(str(launch.document))}",
         *_card_words(launch),
+        *_disk_words(launch),
+        *_share_words(launch.media.share),
         *shlex.split(launch.extra),
     )
 
@@ -95,13 +96,16 @@ def kernel_arguments(launch: Launch) -> str:
         words += ["no_timer_check", "mitigations=off"]
     if launch.lean:
         words += ["quiet"]
-    return " ".join([*words, launch.cmdline]).strip()
+    return " ".join([*words, launch.media.cmdline]).strip()
 
 
 def _machine_words(launch: Launch) -> tuple[str, ...]:
+    # virtiofsd reads and writes the guest's memory itself.
+    shared = launch.media.share is not None and launch.media.share.how == "virtiofs"
+    backend = ("-object", f"memory-backend-memfd,id=ram,size={launch.memory}M,share=on")
     return (
         "-machine",
-        "q35",
+        "q35,memory-backend=ram" if shared else "q35",
         "-accel",
         # A boot fills 64 MiB with translated code; QEMU's own default grows by 250 MiB and is no faster.
         "kvm" if launch.accelerator == "kvm" else "tcg,tb-size=128",
@@ -111,6 +115,7 @@ def _machine_words(launch: Launch) -> tuple[str, ...]:
         str(launch.cores),
         "-m",
         f"{launch.memory}M",
+        *(backend if shared else ()),
     )
 
 
@@ -130,6 +135,29 @@ def _card_words(launch: Launch) -> tuple[str, ...]:
             f"virtio-net-pci,netdev={card_id(lan.network)},mac={mac},romfile=",
         ]
     return tuple(words)
+
+
+def _disk_words(launch: Launch) -> Iterator[str]:
+    for number, disk in enumerate(launch.media.disks):
+        # Nobody writes to a layer: no lock is needed, and where the cache is on NFS none may be had.
+        file = f"file.driver=file,file.filename={_escape(str(disk.file))},file.locking=off"
+        yield from ("-blockdev", f"node-name=disk{number},driver=raw,read-only=on,{file}")
+        yield from ("-device", f"virtio-blk-pci,drive=disk{number},serial={disk.serial}")
+
+
+def _share_words(share: Share | None) -> tuple[str, ...]:
+    if share is None:
+        return ()
+    if share.how == "9p":
+        folder = _escape(str(share.folder))
+        facts = f"id={share.tag},security_model=none,readonly=on,multidevs=remap"
+        return ("-virtfs", f"local,path={folder},mount_tag={share.tag},{facts}")
+    return (
+        "-chardev",
+        f"socket,id={share.tag},path={_escape(str(share.socket))}",
+        "-device",
+        f"vhost-user-fs-pci,chardev={share.tag},tag={share.tag}",
+    )
 
 
 def card_id(network: str) -> str:
