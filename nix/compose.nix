@@ -3,8 +3,7 @@
 {
   defaults ? { },
 }:
-let
-compose = given:
+given:
 let
   known = {
     nixpkgs = null;
@@ -195,7 +194,7 @@ let
         package id described (lib.genAttrs id.compositions (name: unitOf name described));
       # The same of a call with other arguments, as another variant of setup.toml.
       withArguments =
-        changes: (compose (given // changes))."${id.name}::${flavour.name}";
+        changes: (import ./compose.nix { inherit defaults; } (given // changes))."${id.name}::${flavour.name}";
     in
     make (
       id
@@ -227,6 +226,4 @@ builtins.seq checked (
     joined = true;
     compositions = names;
   })
-);
-in
-compose
+)
