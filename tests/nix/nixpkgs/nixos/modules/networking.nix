@@ -11,6 +11,10 @@ let
     default = [ ];
     apply = list: lib.unique (lib.sort (a: b: a < b) list);
   };
+  ranges = mkOption {
+    type = types.listOf (types.attrsOf types.port);
+    default = [ ];
+  };
   names = mkOption {
     type = types.listOf types.str;
     default = [ ];
@@ -45,6 +49,8 @@ in
       allowPing = flag true;
       allowedTCPPorts = ports;
       allowedUDPPorts = ports;
+      allowedTCPPortRanges = ranges;
+      allowedUDPPortRanges = ranges;
       trustedInterfaces = names;
       extraCommands = mkOption {
         type = types.lines;
@@ -62,7 +68,7 @@ in
     '';
     # What a firewall would let in, so that a test can read it.
     "firewall.json".text = builtins.toJSON {
-      inherit (cfg.firewall) enable allowedTCPPorts allowedUDPPorts;
+      inherit (cfg.firewall) enable allowedTCPPorts allowedUDPPorts allowedTCPPortRanges;
     };
   };
 }

@@ -130,19 +130,34 @@ let
       lib.nameValuePair "${name}.timer" (unit // { body = head unit + "\n[Timer]\n" + settings unit.timerConfig; })
     ) config.systemd.timers;
 
+  # A unit that a package brings is only added to.
   place =
     name: unit:
+    let
+      file = pkgs.writeText (storeName name) unit.body;
+    in
     if !unit.enable then
-      "ln -s /dev/null $out/${lib.escapeShellArg name}\n"
+      "ln -sfn /dev/null $out/${lib.escapeShellArg name}\n"
     else
       ''
-        ln -s ${pkgs.writeText (lib.strings.sanitizeDerivationName or lib.id name) unit.body} $out/${lib.escapeShellArg name}
+        if [ -e $out/${lib.escapeShellArg name} ]; then
+          mkdir -p $out/${lib.escapeShellArg name}.d
+          ln -s ${file} $out/${lib.escapeShellArg name}.d/overrides.conf
+        else
+          ln -s ${file} $out/${lib.escapeShellArg name}
+        fi
       ''
       + lib.concatMapStrings (pull "wants" name) unit.wantedBy
       + lib.concatMapStrings (pull "requires" name) unit.requiredBy;
+  storeName = name: "unit-" + builtins.replaceStrings [ "@" "\\" ] [ "-" "-" ] name;
   pull = kind: name: target: ''
     mkdir -p $out/${lib.escapeShellArg target}.${kind}
     ln -s ../${lib.escapeShellArg name} $out/${lib.escapeShellArg target}.${kind}/
+  '';
+  bring = package: ''
+    for file in ${package}/lib/systemd/system/*; do
+      ln -s "$file" $out/
+    done
   '';
 in
 {
@@ -179,7 +194,9 @@ in
   config = {
     environment.etc."tmpfiles.d/00-nixos.conf".text = lib.concatMapStrings (rule: "${rule}\n") config.systemd.tmpfiles.rules;
     environment.etc."systemd/system".source = pkgs.runCommand "system-units" { } (
-      "mkdir -p $out\n" + lib.concatStrings (lib.mapAttrsToList place rendered)
+      "mkdir -p $out\n"
+      + lib.concatMapStrings bring (lib.unique config.systemd.packages)
+      + lib.concatStrings (lib.mapAttrsToList place rendered)
     );
   };
 }

@@ -85,7 +85,15 @@ let
       };
     };
   all = lib.attrValues config.users.users;
-  number = user: if user.uid == null then 1000 else user.uid;
+  # Whoever asks for no number gets one by the place of the name.
+  numbers = builtins.listToAttrs (
+    lib.imap0 (index: name: {
+      inherit name;
+      value = 1000 + index;
+    }) (lib.attrNames config.users.users ++ lib.attrNames config.users.groups)
+  );
+  numberOf = entry: number: toString (if number == null then numbers.${entry.name} else number);
+  groupOf = user: config.users.groups.${user.group} or config.users.groups.nogroup;
 in
 {
   options = {
@@ -129,13 +137,13 @@ in
           passwd = {
             mode = "0644";
             text = lib.concatMapStrings (
-              user: "${user.name}:x:${toString (number user)}:0:${user.description}:${user.home}:${user.shell}\n"
+              user: "${user.name}:x:${numberOf user user.uid}:${numberOf (groupOf user) (groupOf user).gid}:${user.description}:${user.home}:${user.shell}\n"
             ) all;
           };
           group = {
             mode = "0644";
             text = lib.concatMapStrings (
-              group: "${group.name}:x:${toString (if group.gid == null then 1000 else group.gid)}:\n"
+              group: "${group.name}:x:${numberOf group group.gid}:${lib.concatStringsSep "," group.members}\n"
             ) (lib.attrValues config.users.groups);
           };
           shadow = {
