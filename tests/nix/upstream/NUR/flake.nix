@@ -1,0 +1,4 @@
+{
+  description = "a stand-in for the Nix User Repositories";
+  outputs = _: { };
+}
