@@ -13,11 +13,11 @@ from pathlib import Path
 
 from attrs import field, frozen
 
-from nxc_core.errors import CommandError, NxcError, PreflightError
+from nxc_core.errors import BuildError, CommandError, Interrupted, NxcError, PreflightError
 from nxc_core.model import Json
 from nxc_core.operation import Operation
 from nxc_nixos import complaints, stores
-from nxc_nixos.log import Log
+from nxc_nixos.log import Log, rendered
 from nxc_nixos.options import NixosOptions
 from nxc_nixos.stores import Store
 
@@ -98,9 +98,14 @@ def environment(
     if os.geteuid() == 0 and not store.is_daemon and not _has_build_users(environ):
         settings.append("build-users-group =")
     if offline:
-        settings.append("substitute = false")
+        settings += ["substitute = false", "download-attempts = 1", "connect-timeout = 1"]
+        settings.append("tarball-ttl = 4294967295")
     config = "\n".join(line for line in settings if line)
-    return {**environ, "NIX_CONFIG": config, "NIX_REMOTE": store.uri, "NO_COLOR": "1"}
+    return {
+        **environ,
+        "NIX_CONFIG": config,
+        "NIX_REMOTE": store.uri,
+    }
 
 
 def _has_build_users(environ: Mapping[str, str]) -> bool:
@@ -138,28 +143,25 @@ def sort_flags(words: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 
 def evaluate_command(
-    nix: Nix, expression: str, *, strict: bool = True, pure: bool = False, trace: bool = False
+    nix: Nix, expression: str, *, strict: bool = True, pure: bool = False
 ) -> tuple[str, ...]:
     """Return the command that prints an expression's value as JSON."""
     words = ["--eval", "--json", "--read-write-mode", *(["--strict"] if strict else [])]
-    return _instantiate(nix, words, expression, pure=pure, trace=trace)
+    return _instantiate(nix, words, expression, pure=pure)
 
 
 def instantiate_command(
-    nix: Nix, expression: str, *, link: Path | None = None, pure: bool = False, trace: bool = False
+    nix: Nix, expression: str, *, link: Path | None = None, pure: bool = False
 ) -> tuple[str, ...]:
     """Return the command that writes an expression's derivations and prints their paths."""
     words = [] if link is None else ["--add-root", str(link), "--indirect"]
-    return _instantiate(nix, words, expression, pure=pure, trace=trace)
+    return _instantiate(nix, words, expression, pure=pure)
 
 
-def _instantiate(
-    nix: Nix, words: Sequence[str], expression: str, *, pure: bool, trace: bool
-) -> tuple[str, ...]:
+def _instantiate(nix: Nix, words: Sequence[str], expression: str, *, pure: bool) -> tuple[str, ...]:
     purity = ("--option", "pure-eval", "true") if pure else ()
-    shown = ("--show-trace",) if trace or nix.show_trace else ()
     program = nix.program("nix-instantiate")
-    return (program, *words, *purity, *shown, *_log(), *nix.flags, "-E", expression)
+    return (program, *words, *purity, "--show-trace", *_log(), *nix.flags, "-E", expression)
 
 
 def _log() -> tuple[str, ...]:
@@ -242,15 +244,65 @@ def _drop_others(links: Path, kept: Sequence[Path]) -> None:
             link.unlink()
 
 
-def ask(nix: Nix, argv: Sequence[str], op: Operation, *, project: Path, what: str, timeout: float) -> str:
-    """Run one of Nix' commands with its log told as events; return what it printed."""
+def ask(
+    nix: Nix,
+    argv: Sequence[str],
+    op: Operation,
+    *,
+    project: Path,
+    what: str,
+    timeout: float,
+    cwd: Path | None = None,
+) -> str:
+    """Run one of Nix' commands with its log told as events; return what it printed.
+
+    Raises one error in few words. All that Nix wrote is then in a file that the error names.
+    """
     log = Log(op)
     try:
-        return op.run(argv, env=nix.environment, timeout=timeout, on_line=log.line).text
+        return op.run(argv, env=nix.environment, timeout=timeout, on_line=log.line, cwd=cwd).text
     except CommandError as error:
         raise refuse(nix, error, log, op, project=project, what=what) from error
 
 
 def refuse(nix: Nix, error: CommandError, log: Log, op: Operation, *, project: Path, what: str) -> NxcError:
     """Say in few words what Nix said, and keep all of it in a file."""
-    return complaints.complain(log.text() or error.stderr or error.message, project=project, what=what)
+    if error.code is None:
+        return BuildError(f"{what}: not done in time ({error.message.splitlines()[0]})")
+    if error.code == -9:
+        return BuildError(f"{what}: nix was killed", hint="is there memory enough? fewer at once: --jobs 1")
+    said = error.stderr or error.message
+    kept = keep(op, what, said)
+    found = complaints.complain(
+        said,
+        project=project,
+        what=what,
+        store=nix.store,
+        tails=log.tails,
+        untracked=lambda: untracked(project, op),
+        show_trace=nix.show_trace,
+    )
+    if kept is not None and not isinstance(found, Interrupted):
+        found.hint = "; ".join(filter(None, [found.hint, f"all that Nix said: {kept}"]))
+    return found
+
+
+def keep(op: Operation, what: str, said: str) -> Path | None:
+    """Write all that Nix said to a file of the operation; None where that cannot be, as on a full disk."""
+    name = re.sub(r"[^a-z0-9]+", "-", what.lower()).strip("-")[:60] or "nix"
+    path = op.dir / f"nix-{name}.log"
+    try:
+        op.dir.mkdir(parents=True, exist_ok=True)
+        path.write_text(rendered(said) + "\n")
+    except OSError:
+        return None
+    return path
+
+
+def untracked(project: Path, op: Operation) -> Sequence[str]:
+    """List the project's files that git does not know; none outside a repository."""
+    if shutil.which("git") is None:
+        return ()
+    argv = ("git", "-C", str(project), "ls-files", "--others", "--exclude-standard", "-z")
+    ended = op.run(argv, check=False, timeout=30)
+    return sorted(filter(None, ended.text.split("\0"))) if ended.code == 0 else ()
