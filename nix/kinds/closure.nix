@@ -1,8 +1,8 @@
 # Guests that use the host's own store: mounted by a virtual machine, bound into a container.
 { lib }:
 let
-  boot = import ./boot.nix { inherit lib; };
-  store = import ./store.nix { inherit lib; };
+  boot = import ./parts/boot.nix { inherit lib; };
+  store = import ./parts/store.nix { inherit lib; };
   tag = "nix-store";
   mountOptions = {
     "9p" = [
@@ -67,7 +67,14 @@ in
       closure = pkgs.closureInfo { rootPaths = store.toplevels roles; };
     in
     {
-      boot = boot.images { inherit pkgs roles name; };
+      boot = boot.images {
+        inherit
+          pkgs
+          roles
+          guest
+          name
+          ;
+      };
       roles = boot.describe roles;
       files.registration = "${closure}/registration";
     };

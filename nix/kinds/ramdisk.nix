@@ -1,8 +1,8 @@
 # Everything in memory: an initrd that holds one squashfs of the stores of all roles.
 { lib }:
 let
-  boot = import ./boot.nix { inherit lib; };
-  store = import ./store.nix { inherit lib; };
+  boot = import ./parts/boot.nix { inherit lib; };
+  store = import ./parts/store.nix { inherit lib; };
 in
 {
   module = store.overlay {
@@ -40,15 +40,13 @@ in
     in
     {
       boot = boot.images {
-        inherit pkgs roles name;
-        programs = [ pkgs.cpio ];
-        # The squashfs is compressed already. The kernel wants each archive to start 4-byte aligned.
-        extend = ''
-          truncate -s %4 $out/initrd
-          ln -s ${squashfs} nix-store.squashfs
-          echo nix-store.squashfs | cpio -oL -H newc -R +0:+0 --reproducible --quiet >>$out/initrd
-          truncate -s %4 $out/initrd
-        '';
+        inherit
+          pkgs
+          roles
+          guest
+          name
+          ;
+        contents."nix-store.squashfs" = squashfs;
       };
       roles = boot.describe roles;
       files = { };

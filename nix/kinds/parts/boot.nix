@@ -23,27 +23,43 @@ in
     }
   );
 
-  # { image = { kernel, initrd }; }: real files, not links, so that they are read in any store. `extend' adds to the
-  # initrd, in $out/initrd, what all roles have.
+  # { image = { kernel, initrd }; }: real files, not links, so that they are read in any store. `contents' are files
+  # that each initrd gets, { name = path; }: compressed already where they are large, so stored as they are.
   images =
     {
       pkgs,
       roles,
+      guest,
       name,
-      programs ? [ ],
-      extend ? "",
+      contents ? { },
     }:
     let
+      # An empty place for node.json; see README.md, "The seed".
+      seed = pkgs.runCommand "nxc.squashfs" { nativeBuildInputs = [ pkgs.squashfsTools ]; } ''
+        export SOURCE_DATE_EPOCH=1
+        mkdir -m 700 nxc
+        touch -d @1 nxc
+        mksquashfs nxc $out -all-root -no-xattrs -no-progress
+      '';
+      added = contents // lib.optionalAttrs (guest.seed == "cpio") { "nxc.squashfs" = seed; };
       bootable = builtins.filter (role: role.kernel != null) (builtins.attrValues roles);
       # The first role of each image stands for it. A system knows its own kernel by one name in every release.
       make =
         image: role:
-        pkgs.runCommand "${name}-boot-${image}" { nativeBuildInputs = programs; } ''
+        pkgs.runCommand "${name}-boot-${image}" { nativeBuildInputs = [ pkgs.cpio ]; } ''
           mkdir $out
           cp -L ${role.toplevel}/kernel $out/kernel
           cp -L ${role.toplevel}/initrd $out/initrd
           chmod u+w $out/initrd
-          ${extend}
+          # The kernel wants each archive to start 4-byte aligned.
+          ${lib.concatStrings (
+            lib.mapAttrsToList (file: path: ''
+              truncate -s %4 $out/initrd
+              ln -s ${path} ${file}
+              echo ${file} | cpio -oL -H newc -R +0:+0 --reproducible --quiet >>$out/initrd
+            '') added
+          )}
+          truncate -s %4 $out/initrd
           chmod 444 $out/*
         '';
       made = builtins.mapAttrs make (

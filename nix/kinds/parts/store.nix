@@ -3,6 +3,22 @@
 {
   toplevels = roles: map (role: role.toplevel) (builtins.attrValues roles);
 
+  # Shell for a builder: fills the folder `root' with what a root file system has before its first boot.
+  furnish = closure: ''
+    mkdir -p root/{boot,dev,etc,home,proc,run,sys,var} root${builtins.storeDir}
+    mkdir -m 700 root/root
+    mkdir -m 1777 root/tmp
+    cp ${closure}/registration root${builtins.storeDir}/nix-path-registration
+    chmod 444 root${builtins.storeDir}/nix-path-registration
+  '';
+
+  # Shell for a builder: a tar of `root' and the closure, on standard output. Hard links come and go with the
+  # builder's store.
+  pack = closure: ''
+    sed 's|^/|./|' ${closure}/store-paths >paths
+    tar --create --format=gnu --sort=name --mtime=@1 --owner=0 --group=0 --numeric-owner --hard-dereference \
+      --no-xattrs -C root . -C / --files-from=$PWD/paths'';
+
   # A module. `readOnly': whether stage 1 is systemd -> the file system of the read-only store.
   overlay =
     { readOnly, modules }:
@@ -36,6 +52,13 @@
             "/" = defaults memory;
             "/nix/.ro-store" = defaults (readOnly bySystemd // { neededForBoot = true; });
             "/nix/.rw-store" = defaults memory;
+            # Stage 1 of an initrd without a seed of its own still finds the empty one.
+            "/nxc" = lib.mkIf (config.nxc.guest.seed == "cpio") (defaults {
+              device = if bySystemd then "/nxc.squashfs" else "../nxc.squashfs";
+              fsType = "squashfs";
+              options = [ "loop" ];
+              neededForBoot = true;
+            });
             "/nix/store" = lib.mkIf (!bySystemd) (defaults {
               device = "overlay";
               fsType = "overlay";
