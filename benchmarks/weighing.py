@@ -24,8 +24,9 @@ RELATIVES = 5
 class Weight:
     """Seconds, and MiB: of the largest process, and of all that ran at the same time together.
 
-    CPU and ``largest`` are the kernel's own account of a command and everyone that it waited for; ``together`` is
-    the largest of the sums seen every 20 ms (a new process is seen within 100 ms), where a page that two processes share counts twice.
+    CPU and ``largest`` are the kernel's own account of a command and of everyone that it waited for;
+    ``together`` is the largest of the sums seen every 20 ms, where a page that two processes share counts
+    twice, and a new process is seen within 100 ms.
     """
 
     wall: float
@@ -95,11 +96,10 @@ def watching(pid: int) -> Iterator[list[float]]:
 def family(pid: int) -> list[int]:
     """List a process and all that it and they started, as of now."""
     children: dict[int, list[int]] = {}
-    for name in os.listdir("/proc"):
-        if name.isdigit():
-            with contextlib.suppress(OSError):
-                parent = Path(f"/proc/{name}/stat").read_text().rpartition(")")[2].split()[1]
-                children.setdefault(int(parent), []).append(int(name))
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            parent = (process / "stat").read_text().rpartition(")")[2].split()[1]
+            children.setdefault(int(parent), []).append(int(process.name))
     found = [pid]
     for member in found:
         found += children.get(member, [])
