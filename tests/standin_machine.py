@@ -1,4 +1,4 @@
-"""A machine for the stand-in systems to boot: Debian's kernel, systemd and a few programs, and this machine's Nix.
+"""A machine for stand-in systems to boot: Debian's kernel, systemd and a few programs, this machine's Nix.
 
 Taken from the layers that any build of the Debian base makes, so that nothing more is asked of a network. The
 folder is what tests/nix/nixpkgs/pkgs/machine.nix reads: usr, modules, vmlinuz, busybox, release.
@@ -17,24 +17,27 @@ from pathlib import Path, PurePosixPath
 from nxc_core.model import Artifact
 
 _PROGRAMS = """
-    [ base64 bash cat chmod chown cp cut date dash dd df dirname echo env false find findmnt getent grep gunzip gzip
-    head hostname id ip jq journalctl kmod ln ls lsmod mawk mkdir mkfifo mktemp modprobe mount mountpoint mv printf
-    readlink rm rmdir sed seq setsid sh sha256sum sleep sort ssh-keygen sshd stat stty su sync systemctl
-    systemd-tmpfiles tail tar tee test timeout touch tr true udevadm umount uname uniq wc xargs
-""".split()
+    [ base64 bash cat chmod chown cp cut date dash dd df dirname echo env false find findmnt getent grep
+    gunzip gzip head hostname id ip jq journalctl kmod ln ls lsmod mawk mkdir mkfifo mktemp modprobe
+    mount mountpoint mv printf readlink rm rmdir sed seq setsid sh sha256sum sleep sort ssh-keygen sshd
+    stat stty su sync systemctl systemd-tmpfiles tail tar tee test timeout touch tr true udevadm umount
+    uname uniq wc xargs
+"""
 _DAEMONS = """
-    systemd systemd-journald systemd-modules-load systemd-remount-fs systemd-shutdown systemd-sysctl systemd-udevd
-""".split()
+    systemd systemd-journald systemd-modules-load systemd-remount-fs systemd-shutdown systemd-sysctl
+    systemd-udevd
+"""
 _UNITS = """
-    -.slice basic.target emergency.service emergency.target final.target getty.target graphical.target halt.target
-    local-fs-pre.target local-fs.target multi-user.target network-online.target network-pre.target network.target
-    nss-lookup.target paths.target poweroff.target reboot.target remote-fs.target rescue.target shutdown.target
-    slices.target sockets.target swap.target sysinit.target system.slice systemd-journald-dev-log.socket
-    systemd-journald.service systemd-journald.socket systemd-modules-load.service systemd-poweroff.service
-    systemd-reboot.service systemd-sysctl.service systemd-tmpfiles-setup.service systemd-udev-trigger.service
-    systemd-udevd-control.socket systemd-udevd-kernel.socket systemd-udevd.service time-sync.target timers.target
-    tmp.mount umount.target user.slice
-""".split()
+    -.slice basic.target emergency.service emergency.target final.target getty.target graphical.target
+    halt.target local-fs-pre.target local-fs.target multi-user.target network-online.target
+    network-pre.target network.target nss-lookup.target paths.target poweroff.target reboot.target
+    remote-fs.target rescue.target shutdown.target slices.target sockets.target swap.target
+    sysinit.target system.slice systemd-journald-dev-log.socket systemd-journald.service
+    systemd-journald.socket systemd-modules-load.service systemd-poweroff.service systemd-reboot.service
+    systemd-sysctl.service systemd-tmpfiles-setup.service systemd-udev-trigger.service
+    systemd-udevd-control.socket systemd-udevd-kernel.socket systemd-udevd.service time-sync.target
+    timers.target tmp.mount umount.target user.slice
+"""
 _WANTED = {
     "sockets.target": ("systemd-journald-dev-log.socket", "systemd-journald.socket")
     + ("systemd-udevd-control.socket", "systemd-udevd-kernel.socket"),
@@ -42,9 +45,10 @@ _WANTED = {
     + ("systemd-tmpfiles-setup.service", "systemd-udev-trigger.service", "systemd-udevd.service"),
 }
 _MODULES = """
-    9p 9pnet 9pnet_virtio ext4 fuse loop netfs overlay qemu_fw_cfg squashfs virtio_blk virtio_net virtio_pci virtiofs
-    crc32c_generic crc32c_intel jbd2 mbcache crc16 net_failover failover fscache virtio_console
-""".split()
+    9p 9pnet 9pnet_virtio ext4 fuse loop netfs overlay qemu_fw_cfg squashfs virtio_blk virtio_net
+    virtio_pci virtiofs crc32c_generic crc32c_intel jbd2 mbcache crc16 net_failover failover fscache
+    virtio_console
+"""
 _LIBRARIES = "usr/lib/x86_64-linux-gnu"
 _NIX = "usr/lib/host-nix"
 
@@ -75,33 +79,43 @@ def make_machine(artifact: Artifact, folder: Path) -> Path:
 
 
 def _base_members(tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
-    kept = {f"usr/{place}/{name}" for place in ("bin", "sbin") for name in _PROGRAMS}
-    kept |= {f"usr/lib/systemd/{name}" for name in _DAEMONS}
-    kept |= {f"usr/lib/systemd/system/{name}" for name in _UNITS}
+    kept = {f"usr/{place}/{name}" for place in ("bin", "sbin") for name in _PROGRAMS.split()}
+    kept |= {f"usr/lib/systemd/{name}" for name in _DAEMONS.split()}
+    kept |= {f"usr/lib/systemd/system/{name}" for name in _UNITS.split()}
     for member in tar:
         path = PurePosixPath(member.name)
         name, parent = str(path), str(path.parent)
-        if name in kept or name.startswith("usr/lib64/") or parent == "usr/lib/udev/rules.d":
-            yield member
-        elif parent in (_LIBRARIES, f"{_LIBRARIES}/systemd") and ".so" in path.name:
+        is_library = parent in (_LIBRARIES, f"{_LIBRARIES}/systemd") and ".so" in path.name
+        if name in kept or is_library or parent in ("usr/lib64", "usr/lib/udev/rules.d"):
             yield member
 
 
 def _kernel_members(tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
-    for member in tar:
-        path = PurePosixPath(member.name)
-        if path.parts[:3] != ("usr", "lib", "modules") or not member.isreg():
-            continue
-        name = path.name.partition(".ko")[0].replace("-", "_")
-        if path.name.startswith("modules.") or name in _MODULES:
+    members = {member.name: member for member in tar if "/lib/modules/" in member.name and member.isreg()}
+    (table,) = (name for name in members if name.endswith("/modules.dep"))
+    top = table.removesuffix("modules.dep")
+    stream = tar.extractfile(members[table])
+    assert stream is not None
+    depends = {}
+    for line in stream.read().decode().splitlines():
+        module, _, rest = line.partition(":")
+        depends[top + module] = [top + name for name in rest.split()]
+    wanted = {name for name in depends if _module_name(name) in _MODULES.split()}
+    kept = wanted.union(*(depends[name] for name in wanted))
+    for name, member in members.items():
+        if name in kept or name.startswith(f"{top}modules."):
             yield member
+
+
+def _module_name(path: str) -> str:
+    return PurePosixPath(path).name.partition(".ko")[0].replace("-", "_")
 
 
 def _drop_unused_libraries(folder: Path) -> None:
     """Ask Debian's own loader what the programs need, and remove all other libraries."""
     libraries = folder / _LIBRARIES
     programs = [path for path in folder.glob("usr/*bin/*") if not path.is_symlink()]
-    programs += [folder / "usr/lib/systemd" / name for name in _DAEMONS]
+    programs += [folder / "usr/lib/systemd" / name for name in _DAEMONS.split()]
     search = f"{libraries}:{libraries}/systemd"
     needed = {libraries / "libgcc_s.so.1"}
     for program in programs:
@@ -142,7 +156,9 @@ def _add_nix(folder: Path) -> None:
     for name in ("nix", "nix-store", "nix-env", "nix-instantiate", "nix-build"):
         wrapper = folder / "usr/bin" / name
         wrapper.write_text(
-            f'#!/bin/sh\nexec /{_NIX}/ld-linux-x86-64.so.2 --argv0 {name} --library-path /{_NIX} /{_NIX}/nix "$@"\n'
+            "#!/bin/sh\n"
+            f"exec /{_NIX}/ld-linux-x86-64.so.2 --argv0 {name} --library-path /{_NIX} "
+            f'/{_NIX}/nix "$@"\n'
         )
         wrapper.chmod(0o755)
 
@@ -155,7 +171,7 @@ def _library_paths(lines: Iterable[str]) -> Iterator[Path]:
 
 
 def _blank(path: Path) -> None:
-    """Zero the data of the library that holds ICU's 30 MiB of tables: it must be there, nobody looks into it."""
+    """Zero ICU's 30 MiB of tables: the library must be there, nobody looks into it."""
     content = bytearray(path.read_bytes())
     start, size, count = (*struct.unpack_from("<Q", content, 40), *struct.unpack_from("<HH", content, 58))
     sections = [struct.unpack_from("<IIQQQQ", content, start + size * number) for number in range(count)]
