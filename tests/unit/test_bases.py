@@ -1,7 +1,7 @@
 """The same composition on both bases: what a role declares under each, and why it differs where it does.
 
-What NixOS declares is recorded from nixpkgs 20.09 (tests/nix/bases/record). With NXC_TEST_NIXPKGS the tree given
-there is asked, too.
+What NixOS declares is recorded from nixpkgs 20.09 (tests/nix/bases/record). With NXC_TEST_NIXPKGS the tree
+given there is asked, too.
 """
 
 from __future__ import annotations
