@@ -33,7 +33,7 @@ in
       inherit (config.nxc.guest) kernel share;
       # Without a share the assertion says so; the rest must still evaluate up to it.
       how = if share == null then "9p" else share;
-      shared = store.overlay {
+      shared = store.inMemory {
         modules = modules.${how};
         readOnly = _: {
           device = tag;

@@ -5,7 +5,7 @@ let
   store = import ./parts/store.nix { inherit lib; };
 in
 {
-  module = store.overlay {
+  module = store.inMemory {
     modules = [
       "loop"
       "squashfs"

@@ -1,4 +1,4 @@
-# Systems in memory over a read-only store, for either stage 1; and what there is to pack of a store.
+# A store that is packed, or mounted read-only below a system in memory.
 { lib }:
 {
   toplevels = roles: map (role: role.toplevel) (builtins.attrValues roles);
@@ -12,16 +12,20 @@
     chmod 444 root${builtins.storeDir}/nix-path-registration
   '';
 
-  # Shell for a builder: a tar of `root' and the closure, on standard output. Hard links come and go with the
-  # builder's store.
+  # Shell for a builder: a tar of `root' and the closure, on standard output. Hard links are those of the builder's
+  # own store, so they are not kept.
   pack = closure: ''
     sed 's|^/|./|' ${closure}/store-paths >paths
     tar --create --format=gnu --sort=name --mtime=@1 --owner=0 --group=0 --numeric-owner --hard-dereference \
       --no-xattrs -C root . -C / --files-from=$PWD/paths'';
 
-  # A module. `readOnly': whether stage 1 is systemd -> the file system of the read-only store.
-  overlay =
-    { readOnly, modules }:
+  # A module: the system in memory, over a store that is mounted at /nix/.ro-store. Where `readOnly' gives that file
+  # system (whether stage 1 is systemd -> file system), stage 1 mounts it and stacks the two; else the kind does.
+  inMemory =
+    {
+      readOnly ? null,
+      modules,
+    }:
     {
       config,
       lib,
@@ -31,17 +35,17 @@
     let
       bySystemd = config.boot.initrd.systemd.enable or false;
       defaults = builtins.mapAttrs (_: lib.mkDefault);
-      layers = root: [
-        "lowerdir=${root}/nix/.ro-store"
-        "upperdir=${root}/nix/.rw-store/store"
-        "workdir=${root}/nix/.rw-store/work"
-      ];
       memory = {
         device = "tmpfs";
         fsType = "tmpfs";
         options = [ "mode=0755" ];
         neededForBoot = true;
       };
+      layers = root: [
+        "lowerdir=${root}/nix/.ro-store"
+        "upperdir=${root}/nix/.rw-store/store"
+        "workdir=${root}/nix/.rw-store/work"
+      ];
     in
     {
       config = lib.mkMerge [
@@ -50,25 +54,34 @@
           boot.initrd.kernelModules = modules ++ [ "overlay" ];
           fileSystems = {
             "/" = defaults memory;
-            "/nix/.ro-store" = defaults (readOnly bySystemd // { neededForBoot = true; });
             "/nix/.rw-store" = defaults memory;
-            # Stage 1 of an initrd without a seed of its own still finds the empty one.
-            "/nxc" = lib.mkIf (config.nxc.guest.seed == "cpio") (defaults {
-              device = if bySystemd then "/nxc.squashfs" else "../nxc.squashfs";
-              fsType = "squashfs";
-              options = [ "loop" ];
-              neededForBoot = true;
-            });
-            "/nix/store" = lib.mkIf (!bySystemd) (defaults {
-              device = "overlay";
-              fsType = "overlay";
-              options = layers "";
-            });
           };
         }
+        (lib.mkIf (config.nxc.guest.seed == "cpio") {
+          boot.initrd.availableKernelModules = [
+            "loop"
+            "squashfs"
+          ];
+          boot.initrd.kernelModules = [ "loop" ];
+          # Scripted stage 1 takes an absolute path for one below the new root.
+          fileSystems."/nxc" = defaults {
+            device = if bySystemd then "/nxc.squashfs" else "../nxc.squashfs";
+            fsType = "squashfs";
+            options = [ "loop" ];
+            neededForBoot = true;
+          };
+        })
+        (lib.mkIf (readOnly != null) {
+          fileSystems."/nix/.ro-store" = defaults (readOnly bySystemd // { neededForBoot = true; });
+          fileSystems."/nix/store" = lib.mkIf (!bySystemd) (defaults {
+            device = "overlay";
+            fsType = "overlay";
+            options = layers "";
+          });
+        })
         # Scripted stage 1 makes the upper folders and puts the root before them; systemd does neither.
-        (lib.optionalAttrs (options.boot.initrd ? systemd) {
-          boot.initrd.systemd = lib.mkIf bySystemd {
+        (lib.optionalAttrs (options.boot.initrd ? systemd.services) {
+          boot.initrd.systemd = lib.mkIf (bySystemd && readOnly != null) {
             services.nxc-store = {
               before = [ "shutdown.target" ];
               conflicts = [ "shutdown.target" ];
@@ -78,6 +91,7 @@
               };
               serviceConfig = {
                 Type = "oneshot";
+                RemainAfterExit = true;
                 ExecStart = "/bin/mkdir -p -m 0755 /sysroot/nix/.rw-store/store /sysroot/nix/.rw-store/work /sysroot/nix/store";
               };
             };
