@@ -115,6 +115,7 @@ in
     );
   runCommandCC = runCommand;
   runCommandNoCC = runCommand;
+  mkShell = attrs: runCommand "nix-shell" attrs "touch $out";
 
   # The registration is true: hashes and references are those that Nix itself tells the build.
   closureInfo =
