@@ -14,10 +14,13 @@ let
   read = file: builtins.fromJSON (builtins.readFile file);
   stated = read ./platforms.json // read ./guests.json;
 
-  kindFiles = lib.filterAttrs (file: type: type == "regular" && lib.hasSuffix ".nix" file) (
-    builtins.readDir ./kinds
-  );
-  kindNames = map (lib.removeSuffix ".nix") (builtins.attrNames kindFiles);
+  kindNames = [
+    "closure"
+    "docker-archive"
+    "nfs-store"
+    "ramdisk"
+    "rootfs-tar"
+  ];
   kinds = lib.genAttrs kindNames (name: import (./kinds + "/${name}.nix") { inherit lib; });
 
   # What every guest is unless its flavour says otherwise: the defaults of nxc_core.model.Guest.

@@ -65,7 +65,8 @@ let
       image = kind.image {
         inherit (tree) pkgs;
         inherit (flavour) guest;
-        inherit name roles;
+        inherit roles;
+        name = if joined then "all" else name;
       };
       describe =
         role: part:
