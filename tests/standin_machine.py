@@ -17,11 +17,11 @@ from pathlib import Path, PurePosixPath
 from nxc_core.model import Artifact
 
 _PROGRAMS = """
-    [ base64 bash cat chmod chown cp cut date dash dd df dirname echo env false find findmnt getent grep
-    gunzip gzip head hostname id ip jq journalctl kmod ln ls lsmod mawk mkdir mkfifo mktemp modprobe
-    mount mountpoint mv printf readlink rm rmdir sed seq setsid sh sha256sum sleep sort ssh-keygen sshd
-    stat stty su sync systemctl systemd-tmpfiles tail tar tee test timeout touch tr true udevadm umount
-    uname uniq wc xargs
+    [ base64 basename bash cat chmod chown cp cut date dash dd df dirname echo env false find findmnt
+    getent grep gunzip gzip head hostname id ip jq journalctl kmod ln ls lsmod mawk mkdir mkfifo mktemp
+    modprobe mount mountpoint mv printf readlink realpath rm rmdir sed seq setsid sh sha256sum sleep
+    sort ssh-keygen sshd stat stty su sync systemctl systemd-tmpfiles tail tar tee test timeout touch tr
+    true truncate udevadm umount uname uniq wc xargs
 """
 _DAEMONS = """
     systemd systemd-journald systemd-modules-load systemd-remount-fs systemd-shutdown systemd-sysctl
@@ -148,7 +148,8 @@ def _add_nix(folder: Path) -> None:
     target = folder / _NIX
     target.mkdir(parents=True)
     done = subprocess.run(("ldd", "/usr/bin/nix"), capture_output=True, text=True, check=True)
-    for library in _library_paths(done.stdout.splitlines()):
+    libraries = [*_library_paths(done.stdout.splitlines()), Path("/lib/x86_64-linux-gnu/libnss_dns.so.2")]
+    for library in libraries:
         shutil.copy(library, target / library.name)
     shutil.copy(os.path.realpath("/usr/bin/nix"), target / "nix")
     for path in target.glob("libicudata*"):

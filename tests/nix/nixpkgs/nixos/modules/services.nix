@@ -83,6 +83,14 @@ in
     };
   };
   config = lib.mkMerge [
+    (lib.mkIf config.nix.enable {
+      environment.etc."nix/nix.conf".text = ''
+        build-users-group =
+        ${lib.concatStrings (
+          lib.mapAttrsToList (name: value: "${name} = ${toString value}\n") config.nix.settings
+        )}${config.nix.extraOptions}
+      '';
+    })
     (lib.mkIf cfg.openssh.enable {
       networking.firewall.allowedTCPPorts = lib.mkIf cfg.openssh.openFirewall cfg.openssh.ports;
       environment.etc."ssh/sshd_config".text = "PermitRootLogin ${cfg.openssh.settings.PermitRootLogin}\n";
