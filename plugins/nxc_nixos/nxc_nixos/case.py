@@ -26,6 +26,7 @@ class Case:
     store: Store
     tails: Mapping[str, Sequence[str]] = field(factory=dict)
     untracked: Callable[[], Sequence[str]] = tuple
+    version: tuple[int, ...] = ()
 
     @property
     def words(self) -> str:

@@ -66,8 +66,9 @@ def _nixpkgs_missing(match: re.Match[str], case: Case) -> NxcError:
 
 
 def _newer(match: re.Match[str], case: Case) -> NxcError:
+    here = ".".join(map(str, case.version)) or "an older one"
     return PreflightError(
-        f"this nixpkgs needs nix {match['needed']} or later, and nix here is older",
+        f"this nixpkgs needs nix {match['needed']} or later; here is {here}",
         hint="install a newer Nix (https://nixos.org/download), or choose an older nixpkgs",
     )
 

@@ -24,6 +24,7 @@ def complain(
     tails: Mapping[str, Sequence[str]] | None = None,
     untracked: Callable[[], Sequence[str]] = tuple,
     show_trace: bool = False,
+    version: tuple[int, ...] = (),
 ) -> NxcError:
     """Return one error for all that Nix wrote, as records or for a person.
 
@@ -38,6 +39,7 @@ def complain(
         store=store,
         tails=tails or {},
         untracked=untracked,
+        version=version,
     )
     error = _judge(case, read_failures(stderr), rendered(stderr))
     if show_trace:

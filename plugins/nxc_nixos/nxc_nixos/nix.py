@@ -281,6 +281,7 @@ def refuse(nix: Nix, error: CommandError, log: Log, op: Operation, *, project: P
         tails=log.tails,
         untracked=lambda: untracked(project, op),
         show_trace=nix.show_trace,
+        version=nix.version,
     )
     if kept is not None and not isinstance(found, Interrupted):
         found.hint = "; ".join(filter(None, [found.hint, f"all that Nix said: {kept}"]))
