@@ -1,20 +1,49 @@
-# The options of nxc on NixOS: those that every base has, and what their units find on no other base.
-{ lib, config, pkgs, ... }:
+# The options of nxc on NixOS: those that every base has, what their units find on no other base, and what options of
+# NixOS ask of a platform.
+{
+  lib,
+  config,
+  pkgs,
+  ...
+}:
 let
+  cfg = config.nxc;
   # Its name in nixpkgs before 2021.
   utilLinux = pkgs.util-linux or pkgs.utillinux;
+  exports = builtins.any (dir: dir.export) (builtins.attrValues cfg.sharedDirs);
+  starts = cfg.postBootCommands != "" || cfg.sharedDirsBootCommands != "";
+
+  # The flavour gives the root, and what it boots from.
+  ofNetwork = lib.filter (
+    fs:
+    builtins.elem fs.fsType [
+      "nfs"
+      "nfs4"
+      "cifs"
+      "fuse.sshfs"
+    ]
+  ) (builtins.attrValues config.fileSystems);
+  need = option: need: { inherit need option; };
 in
 {
   imports = [ ../options ];
 
-  config.systemd.services = {
-    nxc-shared-dirs = lib.mkIf (builtins.any (dir: dir.export) (builtins.attrValues config.nxc.sharedDirs)) {
-      path = [ utilLinux ];
+  config = {
+    systemd.services = {
+      nxc-shared-dirs = lib.mkIf exports { path = [ utilLinux ]; };
+      nxc-post-boot = lib.mkIf starts { path = [ utilLinux ]; };
     };
-    nxc-post-boot =
-      lib.mkIf (config.nxc.postBootCommands != "" || config.nxc.sharedDirsBootCommands != "")
-        {
-          path = [ utilLinux ];
-        };
+
+    nxc.needs =
+      lib.optionals config.services.nfs.server.enable (
+        map (need "services.nfs.server.enable") [
+          "kernel"
+          "mount"
+        ]
+      )
+      ++ map (fs: need "fileSystems.\"${fs.mountPoint}\"" "mount") ofNetwork
+      ++ lib.optional config.networking.firewall.enable (
+        need "networking.firewall.enable" "net-admin"
+      );
   };
 }

@@ -2,6 +2,7 @@
 {
   imports = [
     ./boot.nix
+    ./needs.nix
     ./shared-dirs.nix
     ./unneeded.nix
     ./users.nix

@@ -1,10 +1,5 @@
 # Folders of one machine that others mount.
-{
-  lib,
-  config,
-  options,
-  ...
-}:
+{ lib, config, ... }:
 let
   inherit (lib) mkOption types;
   cfg = config.nxc.sharedDirs;
@@ -167,14 +162,13 @@ in
       }) mounted;
     })
 
-    # Bases that tell platforms what roles need.
-    (lib.optionalAttrs ((options.nxc or { }) ? needs) {
+    {
       nxc.needs = lib.mkBefore (
         map (path: {
           need = if byNfs then "kernel" else "shared-dirs";
           option = quoted path;
         }) (exported ++ builtins.attrNames mounted)
       );
-    })
+    }
   ];
 }

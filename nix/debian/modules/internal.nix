@@ -5,38 +5,26 @@ let
   file = import ./file-type.nix { inherit lib; };
 in
 {
-  options.nxc = {
-    debian = {
-      packages = mkOption {
-        type = types.listOf types.str;
-        default = [ ];
-        description = "Debian packages to install, by their Debian names.";
-      };
-      enabledUnits = mkOption {
-        type = types.listOf types.str;
-        default = [ ];
-        description = "Units shipped by Debian packages that start at boot; a package's other units do not.";
-      };
-      kernelModules = mkOption {
-        type = types.listOf types.str;
-        default = [ ];
-        description = "Modules that the kernel must have, beside boot.kernelModules; they load by themselves.";
-      };
-      files = mkOption {
-        type = types.attrsOf (file "");
-        default = { };
-        description = "Files outside /etc, by path without the first slash.";
-      };
-    };
-    needs = mkOption {
-      type = types.listOf (
-        types.submodule {
-          options.need = mkOption { type = types.str; };
-          options.option = mkOption { type = types.str; };
-        }
-      );
+  options.nxc.debian = {
+    packages = mkOption {
+      type = types.listOf types.str;
       default = [ ];
-      description = "What the role asks of its platform (kernel, net-admin, mount, sysctl, ...) and which option asks.";
+      description = "Debian packages to install, by their Debian names.";
+    };
+    enabledUnits = mkOption {
+      type = types.listOf types.str;
+      default = [ ];
+      description = "Units shipped by Debian packages that start at boot; a package's other units do not.";
+    };
+    kernelModules = mkOption {
+      type = types.listOf types.str;
+      default = [ ];
+      description = "Modules that the kernel must have, beside boot.kernelModules; they load by themselves.";
+    };
+    files = mkOption {
+      type = types.attrsOf (file "");
+      default = { };
+      description = "Files outside /etc, by path without the first slash.";
     };
   };
 }
