@@ -5,9 +5,10 @@
 
   # Shell for a builder: fills the folder `root' with what a root file system has before its first boot.
   furnish = closure: ''
+    set -o pipefail
     mkdir -p root/{boot,dev,etc,home,proc,run,sys,var} root${builtins.storeDir}
-    mkdir -m 700 root/root
-    mkdir -m 1777 root/tmp
+    install -d -m 700 root/root
+    install -d -m 1777 root/tmp
     cp ${closure}/registration root${builtins.storeDir}/nix-path-registration
     chmod 444 root${builtins.storeDir}/nix-path-registration
   '';
