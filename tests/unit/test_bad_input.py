@@ -123,6 +123,19 @@ def test_wrong_roles_are_refused_before_anything_is_built(
     assert not [event for event in events if event.message.startswith("writing ")]
 
 
+def test_what_the_flavour_lacks_here_is_told_before_anything_is_built(
+    session: Session, events: list[Event]
+) -> None:
+    """A build alone may be for elsewhere."""
+    given = {"flavour": "folder", "base": "paper", "options": {"folder": {"missing": True}}}
+    with pytest.raises(PreflightError, match="folders is asked") as told:
+        session.start(session.workspace.project, **given)  # type: ignore[arg-type]
+    assert told.value.hint == "remove folder-is-broken"
+    assert not [event for event in events if event.message.startswith("writing ")]
+    assert not session.workspace.deployments()
+    assert session.build(session.workspace.project, **given)  # type: ignore[arg-type]
+
+
 def test_a_test_script_that_is_no_python_boots_nothing(project: Path) -> None:
     write(project, {"roles": {"server": 1}, "test": "server.succeed("})
     code, said = run(project, "up", "--test")
