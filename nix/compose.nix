@@ -59,12 +59,14 @@ let
       throw "nxc: compose was given no `nixpkgs': say `inherit nixpkgs;' where that is an input of the flake, or give the path of a nixpkgs tree"
     else if unknown != [ ] then
       throw "nxc: compose knows no argument ${quoted unknown}${suggestion (builtins.head unknown) (builtins.attrNames known)}; it takes ${quoted (builtins.attrNames known)}"
-    else if wanted.composition == null && wanted.compositions == null then
-      throw "nxc: compose was given neither `composition' nor `compositions': say `composition = ./composition.nix;'"
-    else if wanted.composition != null && wanted.compositions != null then
-      throw "nxc: compose was given both `composition' and `compositions'; keep one"
+    else if notLists != [ ] then
+      throw "nxc: compose's ${quoted notLists} must be a list"
     else
       wanted;
+  notLists = lib.filter (name: !builtins.isList wanted.${name}) [
+    "overlays"
+    "extraConfigurations"
+  ];
 
   nur =
     if checked.nur != null && checked.nur != { } then
@@ -100,37 +102,10 @@ let
     ++ setup.overlays
     ++ lib.concatMap (module: module.nixpkgs.overlays) split.right;
 
-  several =
-    if checked.compositions == null then
-      { ${checked.single_composition_name} = one "composition" checked.composition; }
-    else
-      let
-        from = checked.compositions;
-        where = if builtins.isPath from then toString from else "<compositions>";
-        set = if builtins.isPath from then import from else from;
-      in
-      if !builtins.isAttrs set then
-        throw "nxc: ${where}: `compositions' must be a set of compositions by name, not a ${builtins.typeOf set}"
-      else if set == { } then
-        throw "nxc: ${where}: `compositions' is empty; there must be at least one composition"
-      else
-        builtins.mapAttrs (name: one "${where}, composition `${name}'") set;
-  one =
-    where: value:
-    if builtins.isString value && lib.hasPrefix "/" value then
-      one where (/. + value)
-    else if builtins.isPath value then
-      {
-        composition = value;
-        file = toString value;
-      }
-    else if builtins.isFunction value || builtins.isAttrs value then
-      {
-        composition = value;
-        file = if where == "composition" then "<composition>" else where;
-      }
-    else
-      throw "nxc: ${where} must be a file, a set or a function, not a ${builtins.typeOf value}";
+  several = import ./compositions.nix { inherit lib; } {
+    inherit (checked) composition compositions;
+    name = checked.single_composition_name;
+  };
 
   selected = catalogue.select { inherit (checked) flavours flavour; };
 
@@ -160,7 +135,10 @@ let
           {
             inherit (reading) roles templates;
             modules = [
-              { nxc.guest = flavour.guest; }
+              {
+                _file = "nxc, flavour `${flavour.name}'";
+                nxc.guest = flavour.guest;
+              }
               (catalogue.kind flavour).module
               flavour.module
               ./nixos
@@ -170,6 +148,7 @@ let
     };
   names = builtins.attrNames several;
   units = lib.genAttrs names (composition: builtins.mapAttrs (_: unitOf composition) selected);
+
   # id says of which composition, or all in one.
   package =
     id: flavour: units:

@@ -13,21 +13,33 @@ let
   missing =
     what:
     throw "nxc: compose needs `nixpkgs' for ${what}: give it a flake's input (`inherit nixpkgs;') or the path of a nixpkgs tree";
-  root =
-    what:
-    if nixpkgs == null then
-      missing what
-    else if builtins.isAttrs nixpkgs then
-      nixpkgs.outPath or (throw "nxc: `nixpkgs' is a set without `outPath'; give the flake's input itself, or a path")
+  given =
+    if builtins.isAttrs nixpkgs then
+      nixpkgs.outPath
+        or (throw "nxc: `nixpkgs' is a set without `outPath'; give the flake's input itself, or a path")
+    else if builtins.isPath nixpkgs || (builtins.isString nixpkgs && builtins.substring 0 1 nixpkgs == "/") then
+      nixpkgs
     else
-      nixpkgs;
+      throw "nxc: `nixpkgs' must be a flake's input or an absolute path, not a ${builtins.typeOf nixpkgs}";
+
+  # Later trees say which Nix they need; their lib is not readable by an older one.
+  minimum =
+    if builtins.pathExists (given + "/lib/minver.nix") then import (given + "/lib/minver.nix") else "2.0";
+  sound =
+    if !(builtins.pathExists (given + "/nixos/lib/eval-config.nix")) then
+      throw "nxc: ${toString given} is no nixpkgs tree: there is no nixos/lib/eval-config.nix in it"
+    else if builtins.compareVersions builtins.nixVersion minimum < 0 then
+      throw "nxc: the nixpkgs in ${toString given} needs Nix ${minimum} or later, this is Nix ${builtins.nixVersion}: take a newer Nix, or an older nixpkgs"
+    else
+      given;
+  root = what: if nixpkgs == null then missing what else sound;
 in
 {
   lib =
     if lib != null then
       lib
     else if builtins.isAttrs nixpkgs && nixpkgs ? lib then
-      nixpkgs.lib
+      builtins.seq sound nixpkgs.lib
     else if nixpkgs == null && pkgs != null then
       pkgs.lib
     else
@@ -42,7 +54,8 @@ in
     else
       pkgs.appendOverlays overlays;
 
-  evalSystem = if evalSystem != null then evalSystem else import (root "NixOS" + "/nixos/lib/eval-config.nix");
+  evalSystem =
+    if evalSystem != null then evalSystem else import (root "NixOS" + "/nixos/lib/eval-config.nix");
 
   # As compositions know it: the folder above the modules.
   modulesPath = toString (root "modulesPath" + "/nixos");
