@@ -15,7 +15,7 @@ Kind = NewType("Kind", str)
 """What files an artifact holds. An open vocabulary: a name fixes the keys of ``Artifact.files``."""
 
 LAYERS = Kind("layers")
-"""Ordered layers per role, each a tar and a squashfs."""
+"""Ordered layers per role, each a tar and a squashfs; with a kernel, also what boots from them."""
 ROOTFS_TAR = Kind("rootfs-tar")
 """``<role>.tar``: one whole root file system per role."""
 RAMDISK = Kind("ramdisk")
