@@ -177,11 +177,19 @@ def stock_disk(session: Session, project: Path, folder: Path) -> tuple[Path, Pat
 def compare_boot_cpu(session: Session, project: Path, folder: Path, rounds: int) -> None:
     """One machine at a time, in turn."""
     stock = stock_disk(session, project, folder)
-    sides: dict[str, list[float]] = {"stock initramfs": [], "as shipped": [], "lean": []}
+    sides: dict[str, list[float]] = {
+        "stock initramfs": [],
+        "as shipped": [],
+        "lean": [],
+        "vm": [],
+        "vm lean": [],
+    }
     bares: dict[str, tuple[Bare, Path]] = {}
-    for name, options in (("as shipped", {}), ("lean", {"vm-ramdisk": {"lean": True}})):
+    for name in list(sides)[1:]:
+        flavour = "vm" if name.startswith("vm") else "vm-ramdisk"
+        options = {flavour: {"lean": "lean" in name}}
         running = session.start(
-            project, flavour="vm-ramdisk", options=options, roles={"server": 0, "client": 1}, fresh=True
+            project, flavour=flavour, options=options, roles={"server": 0, "client": 1}, fresh=True
         )
         (bare,) = capture(running, folder / name.replace(" ", "-"))
         bares[name] = (bare, running.op.runtime)
