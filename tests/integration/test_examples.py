@@ -16,19 +16,29 @@ pytestmark = [pytest.mark.live, pytest.mark.timeout(1800)]
 
 TOP = Path(__file__).parents[2]
 EXAMPLES = ("basic", "webserver", "scripts", "nfs", "shared-directories-users")
+EVERY_OPTION = "tests/nix/debian/live"
 COMPOSITIONS = [
-    *(pytest.param(f"examples/{name}", id=name) for name in EXAMPLES),
-    pytest.param("tests/nix/debian/live", id="nearly-every-option", marks=pytest.mark.full),
+    *(pytest.param("vm-ramdisk", f"examples/{name}", id=name) for name in EXAMPLES),
+    pytest.param("vm-ramdisk", EVERY_OPTION, id="nearly-every-option", marks=pytest.mark.full),
+    pytest.param("vm", "examples/webserver", id="vm-webserver"),
+    *(
+        pytest.param("vm", f"examples/{name}", id=f"vm-{name}", marks=pytest.mark.full)
+        for name in EXAMPLES
+        if name != "webserver"
+    ),
+    pytest.param("vm", EVERY_OPTION, id="vm-nearly-every-option", marks=pytest.mark.full),
 ]
 
 
-@pytest.mark.parametrize("name", COMPOSITIONS)
-def test_the_composition_holds_and_leaves_nothing(name: str, cached: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("flavour", "name"), COMPOSITIONS)
+def test_the_composition_holds_and_leaves_nothing(
+    flavour: str, name: str, cached: Path, tmp_path: Path
+) -> None:
     project = tmp_path / Path(name).name
     shutil.copytree(TOP / name, project)
     events: list[Event] = []
     session = Session.open(project, sinks=[events.append])
-    with session.up(project / "composition.nix", flavour="vm-ramdisk") as running:
+    with session.up(project / "composition.nix", flavour=flavour) as running:
         script = running.deployment.composition.test_script
         assert script
         run_script(running, script)

@@ -39,11 +39,11 @@ def write(project: Path, *, text: str = "one", count: int = 1, script: str = "pa
     return source
 
 
-def build(project: Path, *, offline: bool = False) -> tuple[Build, list[str]]:
+def build(project: Path, *, offline: bool = False, flavour: str = "vm-ramdisk") -> tuple[Build, list[str]]:
     """Build, and list the layers that were made."""
     events: list[Event] = []
     session = Session.open(project, sinks=[events.append], offline=offline)
-    done = session.build(project / "composition.nix", flavour="vm-ramdisk")
+    done = session.build(project / "composition.nix", flavour=flavour)
     return done, [
         str(e.data["layer"])
         for e in events
@@ -70,6 +70,25 @@ def test_an_edit_builds_only_what_it_touches(cached: Path, tmp_path: Path) -> No
     write(tmp_path)
     back, made = build(tmp_path)
     assert (back.id, made) == (first.id, [])
+
+
+def test_for_vm_an_edit_writes_one_layer_and_no_image(cached: Path, tmp_path: Path) -> None:
+    """The other role boots the very same files, and the edited one the same kernel and initrd."""
+    write(tmp_path)
+    first, _ = build(tmp_path, flavour="vm")
+    images = set((cached / "nxc" / "debian" / "images").iterdir())
+    write(tmp_path, text="for vm")
+    edited, made = build(tmp_path, flavour="vm")
+    assert len(made) == 1 and "second" in made[0], made
+    assert set((cached / "nxc" / "debian" / "images").iterdir()) == images
+    before, after = first.artifact.roles, edited.artifact.roles
+    assert after["first"] == before["first"]
+    assert after["second"].layers[:-1] == before["second"].layers[:-1]
+    assert (after["second"].kernel, after["second"].initrd) == (
+        before["second"].kernel,
+        before["second"].initrd,
+    )
+    assert after["second"].cmdline != before["second"].cmdline, "it names another disk"
 
 
 @pytest.mark.root

@@ -1,0 +1,62 @@
+"""vm keeps the contract of a flavour, with Debian's layers as its disks."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from nxc_core.testing import FlavourContract
+
+BASIC = Path(__file__).parents[2] / "examples" / "basic"
+
+
+class VmDiskContract(FlavourContract):
+    """Two machines, with the images that all live tests share."""
+
+    __test__ = False
+    plugin = "nxc_vm.plugin"
+    flavour = "vm"
+    base = "debian"
+    stops_within = 20.0
+
+    @pytest.fixture(autouse=True)
+    def _images(self, cached: Path) -> None:
+        """Share the images."""
+
+    @pytest.fixture
+    def composition(self, project: Path) -> Path:
+        """The first example."""
+        if not (project / "basic").exists():
+            shutil.copytree(BASIC, project / "basic", ignore=shutil.ignore_patterns(".nxc"))
+        return project / "basic" / "composition.nix"
+
+
+@pytest.mark.live
+@pytest.mark.timeout(1800)
+class TestVm(VmDiskContract):
+    """What boots nothing: the rest of the driver is that of vm-ramdisk, and one example runs on vm."""
+
+    # These boot, and are left to the full matrix.
+    test_up_run_down = None  # type: ignore[assignment]
+    test_ready_is_proved = None  # type: ignore[assignment]
+    test_files_arrive = None  # type: ignore[assignment]
+    test_two_deployments_do_not_meet = None  # type: ignore[assignment]
+    test_what_is_saved_is_enough = None  # type: ignore[assignment]
+    test_a_crash_around_any_claim_leaks_nothing = None  # type: ignore[assignment]
+    test_a_crashed_start_is_gone_on_with = None  # type: ignore[assignment]
+    test_released_and_taken_down_twice = None  # type: ignore[assignment]
+    test_a_dead_node_is_reported = None  # type: ignore[assignment]
+    test_secrets_stay_secret = None  # type: ignore[assignment]
+    test_power = None  # type: ignore[assignment]
+    test_console = None  # type: ignore[assignment]
+    test_links = None  # type: ignore[assignment]
+
+
+@pytest.mark.full
+@pytest.mark.timeout(3600)
+class TestVmInFull(VmDiskContract):
+    """Every test."""
+
+    resumes = 2
