@@ -1,4 +1,4 @@
-"""What this repository's plugins state of their guests, for flakes: ``./task guests`` writes nix/guests.json anew."""
+"""What this repository's plugins state of their guests, for flakes. ``./task guests`` writes the file."""
 
 from __future__ import annotations
 

@@ -17,13 +17,14 @@ let
   sharing =
     { options, lib, ... }:
     let
-      of = options.nixpkgs;
+      # 1500 is an option's own default, 1000 what eval-config says by mkDefault.
+      isLeft = name: priority: (options.nixpkgs.${name}.highestPrio or priority) >= priority;
       isShared =
-        of.config.highestPrio >= 1500
-        && (of.system.highestPrio or 1500) >= 1000
-        && (of.localSystem.highestPrio or 1500) >= 1500
-        && (of.crossSystem.highestPrio or 1500) >= 1500
-        && !(of.hostPlatform.isDefined or false);
+        isLeft "config" 1500
+        && isLeft "hostPlatform" 1500
+        && isLeft "localSystem" 1500
+        && isLeft "crossSystem" 1500
+        && isLeft "system" 1000;
     in
     {
       _file = "nxc, the shared set of packages";
