@@ -31,7 +31,8 @@ mount_one() {
   if [ "$type" = overlay ]; then
     for kind in upper work; do
       folder=$(echo "$options" | grep -o "${kind}dir=[^,]*")
-      mkdir -p -m 0700 "${folder#*=}"
+      mkdir -p "${folder#*=}"
+      chmod 0700 "${folder#*=}"
     done
   fi
   case $device in
@@ -43,11 +44,11 @@ mount_one() {
   mount -t "$type" -o "$options" "$device" "/mnt-root$point" || fail "$point cannot be mounted"
 }
 @mounts@
-targetRoot=/mnt-root
+export targetRoot=/mnt-root
 @postMount@
 
 [ -e "/mnt-root$stage2Init" ] || [ -L "/mnt-root$stage2Init" ] || fail "stage 2 init script ($stage2Init) not found"
-mkdir -p -m 0755 /mnt-root/proc /mnt-root/sys /mnt-root/dev /mnt-root/run
+mkdir -p /mnt-root/proc /mnt-root/sys /mnt-root/dev /mnt-root/run
 mount -o move /proc /mnt-root/proc
 mount -o move /sys /mnt-root/sys
 mount -o move /dev /mnt-root/dev

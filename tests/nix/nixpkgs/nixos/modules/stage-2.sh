@@ -14,6 +14,7 @@ fi
 [ -e /proc/1 ] || mount -t proc proc /proc
 mountpoint -q /run || mount -t tmpfs -o mode=755,nosuid,nodev tmpfs /run
 chmod 1777 /tmp
+chmod -f 1775 /nix/store
 ln -sfn /run /var/run
 
 # Files with a mode are copies, all others lead into the store.
