@@ -159,6 +159,69 @@ def test_keys_of_other_tools_are_ignored_with_a_warning(nix: Evaluator) -> None:
     assert "`dockerPorts' has no effect" in document["warnings"][0]
 
 
+SETUP = """
+[params]
+size = 1
+who = "nobody"
+[big.params]
+size = 10
+[other.build.hello]
+src = "/x"
+"""
+ASKING = """{ setup, ... }: {
+  roles.a.environment.etc.x.text = with setup; "${toString params.size} ${params.who}${project.selected}";
+}"""
+
+
+@pytest.mark.parametrize(
+    ("head", "given", "expected"),
+    [
+        ("", {}, "1 nobody"),
+        ('[project]\nselected = "big"\n', {}, "10 nobodybig"),
+        ("", {"variant": "big"}, "10 nobodybig"),
+        ('[project]\nselected = "big"\n', {"params": {"who": "ada"}}, "10 adabig"),
+    ],
+)
+def test_a_setup_beside_the_composition_gives_parameters(
+    nix: Evaluator, head: str, given: dict[str, object], expected: str
+) -> None:
+    composition = nix.write(ASKING)
+    (composition.parent / "setup.toml").write_text(head + SETUP)
+    document = nix.document(composition, "--argstr", "setup", json.dumps(given))
+    assert document["roles"]["a"]["files"]["etc/x"]["text"] == expected
+
+
+@pytest.mark.parametrize("composition", [ASKING, "{ roles.a = { }; }"])
+def test_a_setup_that_changes_packages_is_refused(nix: Evaluator, composition: str) -> None:
+    path = nix.write(composition)
+    (path.parent / "setup.toml").write_text('[project]\nselected = "other"\n' + SETUP)
+    done = nix.attempt(path)
+    assert done.returncode != 0
+    assert "setup.toml: [build] changes packages" in done.stderr
+    assert "--base nixos" in done.stderr
+
+
+def test_a_variant_that_is_not_there_is_refused(nix: Evaluator) -> None:
+    path = nix.write(ASKING)
+    options = ("--argstr", "setup", '{"variant": "bigg"}')
+    assert "there is no setup.toml beside it" in nix.attempt(path, *options).stderr
+    (path.parent / "setup.toml").write_text(SETUP)
+    assert "there is no variant `bigg' (did you mean `big'?)" in nix.attempt(path, *options).stderr
+
+
+def test_a_setup_is_not_needed(nix: Evaluator) -> None:
+    text = "{ setup, ... }: { roles.a.environment.etc.x.text = toString (builtins.attrNames setup.params); }"
+    assert nix.document(text)["roles"]["a"]["files"]["etc/x"]["text"] == ""
+    given = ("--argstr", "setup", '{"params": {"n": 3}}')
+    assert nix.document(text, *given)["roles"]["a"]["files"]["etc/x"]["text"] == "n"
+
+
+def test_what_only_nixos_gives_is_refused_where_it_is_used(nix: Evaluator) -> None:
+    assert nix.document("{ nur, flavour, modulesPath, helpers, ... }: { roles.a = { }; }")["roles"]["a"]
+    done = nix.attempt(nix.write("{ nur, ... }: { roles.a.environment.systemPackages = [ nur.x ]; }"))
+    assert "it uses `nur', which the debian base does not have; use --base nixos" in done.stderr
+
+
 def test_module_system_reaches_roles(roles: Document) -> None:
     role = roles["modules"]
     assert role["files"]["etc/localtime"]["source"] == "/usr/share/zoneinfo/UTC"

@@ -84,7 +84,7 @@ class DebianBase(Base[DebianOptions]):
         cache = _cache(op)
         names = self._names(source, op)
         key = digest([self._sources_mark(source), _stat_mark(names) if names else None])
-        return evaluation.cached(source, key, cache, names, op)
+        return evaluation.cached(source, key, cache, names, self.options.setup_arguments(), op)
 
     def _names(self, source: Path, op: Operation) -> Path | None:
         """Return a file with the names of the mirror's packages; offline without lists, the lock's."""

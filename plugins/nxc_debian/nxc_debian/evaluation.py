@@ -12,6 +12,7 @@ from typing import Any
 from attrs import field, frozen
 
 from nxc_core.errors import BuildError, CommandError, ConfigError, PreflightError
+from nxc_core.model import Json
 from nxc_core.operation import Operation
 from nxc_core.paths import nix_dir
 from nxc_core.process import find_program
@@ -56,7 +57,9 @@ def files_named(text: str, cache: Path) -> dict[str, Path]:
     return {path: real for path, real in found.items() if real.exists()}
 
 
-def evaluate(source: Path, cache: Path, names: Path | None, op: Operation) -> Evaluated:
+def evaluate(
+    source: Path, cache: Path, names: Path | None, setup: Mapping[str, Json], op: Operation
+) -> Evaluated:
     """Evaluate a composition file; raises ConfigError in few words, the module system's as they are."""
     if not source.is_file():
         raise ConfigError(f"{source}: there is no such file", hint="`nxc init` makes a first composition")
@@ -70,6 +73,8 @@ def evaluate(source: Path, cache: Path, names: Path | None, op: Operation) -> Ev
     if names is not None:
         argv += ["-I", f"names={names}", "--argstr", "packageNames", str(names)]
     argv += ["--argstr", "composition", str(source.resolve()), "--argstr", "system", "x86_64-linux"]
+    if setup:
+        argv += ["--argstr", "setup", json.dumps(setup)]
     argv += [str(nix_dir() / "debian" / "eval.nix")]
     env = {k: v for k, v in base_environment().items() if not k.startswith("NIX_")}
     env |= {
@@ -177,9 +182,11 @@ def _short(file: str, root: Path) -> str:
     return os.path.relpath(file, root)
 
 
-def cached(source: Path, key: str, cache: Path, names: Path | None, op: Operation) -> Evaluated:
+def cached(
+    source: Path, key: str, cache: Path, names: Path | None, setup: Mapping[str, Json], op: Operation
+) -> Evaluated:
     """Evaluate, or take what was evaluated for the same ``key``, while the store still has its paths."""
-    kept = cache / "eval" / f"{digest([key, str(source.resolve())])[:24]}.json"
+    kept = cache / "eval" / f"{digest([key, str(source.resolve()), setup])[:24]}.json"
     try:
         value = json.loads(kept.read_text())
         roles = value["roles"].values()
@@ -188,7 +195,7 @@ def cached(source: Path, key: str, cache: Path, names: Path | None, op: Operatio
             return to_evaluated(value, source)
     except (OSError, ValueError, KeyError, TypeError):
         pass
-    found = evaluate(source, cache, names, op)
+    found = evaluate(source, cache, names, setup, op)
     value = {
         "schema": SCHEMA,
         "roles": {role: {**system, "warnings": []} for role, system in found.roles.items()},

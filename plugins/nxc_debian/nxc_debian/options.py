@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import Literal
 
 from attrs import field, frozen
+
+from nxc_core.model import Json
 
 
 @frozen(kw_only=True)
@@ -20,6 +23,10 @@ class DebianOptions:
     suite: str | None = field(
         default=None,
         metadata={"help": "Debian release, bookworm or later; default: the machine's own, else bookworm"},
+    )
+    setup: str | None = field(default=None, metadata={"help": "variant of the composition's setup.toml"})
+    setup_params: tuple[str, ...] = field(
+        default=(), metadata={"help": "parameters on top of setup.toml's, as NAME=VALUE"}
     )
     jobs: int = field(default=2, metadata={"help": "roles built at once"})
     level: int = field(default=3, metadata={"help": "zstd level of the squashfs layers, 1 to 19"})
@@ -39,3 +46,18 @@ class DebianOptions:
             raise ValueError(f"level: {self.level} is not between 1 and 19")
         if self.jobs < 1:
             raise ValueError(f"jobs: {self.jobs} is not a positive number")
+        for text in self.setup_params:
+            if not re.fullmatch(r"[^=\s]+=.*", text, re.DOTALL):
+                raise ValueError(f"setup_params: {text!r} is not NAME=VALUE")
+
+    def setup_arguments(self) -> dict[str, Json]:
+        """Return what is said in place of, and on top of, a setup.toml, as nix/debian/eval.nix takes it."""
+        given: dict[str, Json] = {} if self.setup is None else {"variant": self.setup}
+        if self.setup_params:
+            given["params"] = dict(_parameter(text) for text in self.setup_params)
+        return given
+
+
+def _parameter(text: str) -> tuple[str, Json]:
+    name, _, value = text.partition("=")
+    return name, int(value) if re.fullmatch(r"-?[0-9]+", value) else value
