@@ -2,14 +2,7 @@
 # A flavour is { name, kind, guest, module }: data that its plugin states, gathered in guests.json by `./task guests'.
 { lib }:
 let
-  near = import ./near.nix { inherit lib; };
-  quoted = lib.concatMapStringsSep ", " (name: "`${name}'");
-  suggestion =
-    name: names:
-    let
-      found = near name names;
-    in
-    lib.optionalString (found != [ ]) " (did you mean ${quoted found}?)";
+  inherit (import ./wording.nix { inherit lib; }) aKind quoted suggestion;
 
   read = file: builtins.fromJSON (builtins.readFile file);
   stated = read ./platforms.json // read ./guests.json;
@@ -60,7 +53,7 @@ let
   describe =
     name: given:
     if !builtins.isAttrs given then
-      throw "nxc: flavour `${name}' must be a set of `kind', `guest' and `module', not a ${builtins.typeOf given}"
+      throw "nxc: flavour `${name}' must be a set of `kind', `guest' and `module', not ${aKind given}"
     else
       complete name (stated.${name} or { } // given);
 
@@ -93,8 +86,6 @@ in
     describe
     kind
     kindNames
-    quoted
-    suggestion
     ;
   all = builtins.mapAttrs complete stated;
 
@@ -115,5 +106,5 @@ in
     else if builtins.isAttrs several then
       builtins.mapAttrs describe several
     else
-      throw "nxc: `flavours' must be a list of names or a set of flavours by name, not a ${builtins.typeOf several}";
+      throw "nxc: `flavours' must be a list of names or a set of flavours by name, not ${aKind several}";
 }

@@ -48,7 +48,7 @@ let
   };
   inherit (tree) lib;
   catalogue = import ./catalogue.nix { inherit lib; };
-  inherit (catalogue) quoted suggestion;
+  inherit (import ./wording.nix { inherit lib; }) quoted suggestion;
   readComposition = import ./composition.nix { inherit lib; };
 
   unknown = lib.filter (name: !(known ? ${name})) (builtins.attrNames given);

@@ -12,14 +12,7 @@
 let
   fail = message: throw "nxc: ${file}: ${message}";
 
-  near = import ./near.nix { inherit lib; };
-  quoted = names: lib.concatMapStringsSep ", " (name: "`${name}'") names;
-  suggestion =
-    name: names:
-    let
-      found = near name names;
-    in
-    if found == [ ] then "" else " (did you mean ${quoted found}?)";
+  inherit (import ./wording.nix { inherit lib; }) aKind quoted suggestion;
 
   raw = if builtins.isPath composition then import composition else composition;
 
@@ -66,17 +59,6 @@ let
   ];
   unknownKeys = lib.filter (key: !(builtins.elem key (known ++ tolerated))) (builtins.attrNames called);
   ignoredKeys = lib.filter (key: builtins.elem key tolerated) (builtins.attrNames called);
-
-  aKind =
-    value:
-    let
-      kind = builtins.typeOf value;
-      vowel = builtins.elem (builtins.substring 0 1 kind) [
-        "a"
-        "i"
-      ];
-    in
-    if vowel then "an ${kind}" else "a ${kind}";
 
   key = if content ? nodes then "nodes" else "roles";
   roleSet = content.${key};

@@ -7,7 +7,7 @@
   name,
 }:
 let
-  quoted = lib.concatMapStringsSep ", " (one: "`${one}'");
+  inherit (import ./wording.nix { inherit lib; }) aKind inFlakes quoted;
 
   from =
     where: value:
@@ -24,18 +24,15 @@ let
         file = where;
       }
     else
-      throw "nxc: ${where} must be a file, a set or a function, not ${
-        if value == null then "null" else "a ${builtins.typeOf value}"
-      }";
+      throw "nxc: ${where} must be a file, a set or a function, not ${aKind value}";
   existing =
     path:
     if builtins.pathExists path then
       path
     else
-      throw "nxc: ${toString path}: there is no such file (in a flake, git add it: a file that git does not know is not there)";
+      throw "nxc: ${toString path}: there is no such file ${inFlakes}";
 
-  where =
-    if builtins.isPath compositions then toString compositions else "<compositions>";
+  where = if builtins.isPath compositions then toString compositions else "<compositions>";
   several = if builtins.isPath compositions then import (existing compositions) else compositions;
   misnamed = lib.filter (one: builtins.match "[A-Za-z0-9][A-Za-z0-9._-]*" one == null) (
     builtins.attrNames several
@@ -48,7 +45,7 @@ else if composition != null && compositions != null then
 else if compositions == null then
   { ${name} = from "<composition>" composition; }
 else if !builtins.isAttrs several then
-  throw "nxc: ${where}: `compositions' must be a set of compositions by name, not a ${builtins.typeOf several}"
+  throw "nxc: ${where}: `compositions' must be a set of compositions by name, not ${aKind several}"
 else if several == { } then
   throw "nxc: ${where}: `compositions' is empty; there must be at least one composition"
 else if misnamed != [ ] then

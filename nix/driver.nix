@@ -16,15 +16,7 @@
 }:
 let
   lib = import ./lib;
-  near = import ./near.nix { inherit lib; };
-  quoted = lib.concatMapStringsSep ", " (name: "`${name}'");
-  suggestion =
-    name: names:
-    let
-      found = near name names;
-    in
-    lib.optionalString (found != [ ]) " (did you mean ${quoted found}?)";
-
+  inherit (import ./wording.nix { inherit lib; }) inFlakes quoted suggestion;
   nxc = import ./. { };
 
   flake = builtins.getFlake source.flake;
@@ -48,7 +40,7 @@ let
     else if hasFile "compositions.nix" then
       { compositions = /. + builtins.unsafeDiscardStringContext (fileOf "compositions.nix"); }
     else
-      fail "the flake has no packages made by nxc.lib.compose, and no composition.nix (a file that git does not know is not in a flake: git add it)"
+      fail "the flake has no packages made by nxc.lib.compose, and no composition.nix ${inFlakes}"
   )
   // lib.optionalAttrs (hasFile "setup.toml") { setup = fileOf "setup.toml"; }
   // lib.optionalAttrs (flake.inputs ? NUR) { inherit (flake.inputs) NUR; };

@@ -18,6 +18,7 @@
   others,
 }:
 let
+  inherit (import ./wording.nix { inherit lib; }) quoted;
   kind = catalogue.kind flavour;
 
   keyOf = composition: role: if joined then "${composition}.${role}" else role;
@@ -57,7 +58,7 @@ let
     if lacking == [ ] then
       given
     else
-      throw "nxc: assemble was given no parts of ${catalogue.quoted lacking}";
+      throw "nxc: assemble was given no parts of ${quoted lacking}";
 
   documentOf =
     roles:

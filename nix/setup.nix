@@ -14,14 +14,12 @@
   params ? { },
 }:
 let
-  near = import ./near.nix { inherit lib; };
-  quoted = lib.concatMapStringsSep ", " (name: "`${name}'");
-  suggestion =
-    name: names:
-    let
-      found = near name names;
-    in
-    lib.optionalString (found != [ ]) " (did you mean ${quoted found}?)";
+  inherit (import ./wording.nix { inherit lib; })
+    aKind
+    inFlakes
+    quoted
+    suggestion
+    ;
 
   isContent = builtins.isAttrs file;
   where = if isContent then "setup" else toString file;
@@ -31,10 +29,12 @@ let
       { }
     else if isContent then
       file
-    else if builtins.isPath file || (builtins.isString file && lib.hasPrefix "/" file) then
-      builtins.addErrorContext "nxc: while reading ${where}" (builtins.fromTOML (builtins.readFile file))
+    else if !(builtins.isPath file || (builtins.isString file && lib.hasPrefix "/" file)) then
+      fail "" "`setup' must be a file or a set, not ${aKind file}"
+    else if !builtins.pathExists file then
+      fail "" "there is no such file ${inFlakes}"
     else
-      fail "" "`setup' must be a file or a set, not a ${builtins.typeOf file}";
+      builtins.addErrorContext "nxc: while reading ${where}" (builtins.fromTOML (builtins.readFile file));
 
   # Tables with a meaning of their own; every other table is a variant.
   reserved = [
@@ -81,7 +81,7 @@ let
     let
       value = merged.${key} or { };
     in
-    if builtins.isAttrs value then value else fail key "must be a table, not a ${builtins.typeOf value}";
+    if builtins.isAttrs value then value else fail key "must be a table, not ${aKind value}";
 
   operations = [
     "args"
@@ -135,7 +135,7 @@ let
       overridden = if arguments == { } then package else package.override arguments;
     in
     if !builtins.isAttrs wanted then
-      fail key "must be a table of ${quoted operations}, not a ${builtins.typeOf wanted}"
+      fail key "must be a table of ${quoted operations}, not ${aKind wanted}"
     else if unknown != [ ] then
       fail "${key}.${builtins.head unknown}" "a package is changed by ${quoted operations}${suggestion (builtins.head unknown) operations}"
     else if attributes == { } then
