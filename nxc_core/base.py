@@ -43,6 +43,20 @@ class Base(ABC, Generic[Options]):
         Raises ConfigError with file, line and option where it can.
         """
 
+    def examine(self, request: BuildRequest, op: Operation) -> Composition:
+        """Return the composition with what ``read`` could not say before kind and guest were known.
+
+        Asked before ``build``: what a role needs of the platform may hang on its system. By default, nothing.
+        """
+        return request.composition
+
+    def plan(self, request: BuildRequest, op: Operation) -> Sequence[str]:
+        """Name what ``build`` would make or fetch, each in a few words; empty when all is there.
+
+        Makes nothing and writes nothing but into the cache. By default, the whole artifact is named.
+        """
+        return (f"{request.kind} of {request.composition.name}",)
+
     @abstractmethod
     def build(self, request: BuildRequest, op: Operation) -> Artifact:
         """Make the artifact of the request's kind, for all roles, reusing every unchanged part."""

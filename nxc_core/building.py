@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from attrs import fields
+from attrs import evolve, fields
 
 from nxc_core import state
 from nxc_core.base import Base
@@ -73,6 +73,7 @@ def carry_out(
     jobs: int,
     op: Operation,
     check: Callable[[Composition], None],
+    reason: str,
 ) -> Build:
     """Evaluate and build what ``check`` lets pass. Raises ConfigError or BuildError."""
     composition = base.read(source, op)
@@ -80,6 +81,9 @@ def carry_out(
         op.step(warning, topic="warning")
     check(composition)
     request = BuildRequest(composition=composition, kind=kind, guest=driver.guest, jobs=jobs)
+    composition = base.examine(request, op)
+    check(composition)
+    request = evolve(request, composition=composition)
     try:
         artifact = plugins.build(base, request, op)
     except OSError as error:
@@ -95,4 +99,5 @@ def carry_out(
         artifact=artifact,
         fingerprint=base.fingerprint(source, kind, driver.guest, op),
         options=options,
+        reason=reason,
     )

@@ -123,7 +123,7 @@ def doctor(
 
     And what to do about it. Exits with 5 if the flavour and base that would be used cannot work.
     """
-    from nxc_core.cli_work import default_flavour
+    from nxc_core.cli_wanted import default_flavour
     from nxc_core.doctor import examine
 
     flavour = nxc.settings.text("flavour") or default_flavour(nxc)

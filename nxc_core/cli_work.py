@@ -2,195 +2,19 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from attrs import frozen
 
-from nxc_core.cli_complete import complete_bases, complete_deployments, complete_flavours
+from nxc_core.cli_complete import complete_deployments
 from nxc_core.cli_context import Invocation
-from nxc_core.config import read_option, read_role
+from nxc_core.cli_wanted import Spread, Target, Wanted, settle, spread
 from nxc_core.errors import ConfigError, NxcError, UsageError
 
 if TYPE_CHECKING:
-    from nxc_core.model import Composition, Json
+    from nxc_core.model import Composition
     from nxc_core.running import Running
     from nxc_core.session import Accept, Session
-
-DEFAULT_FLAVOUR = "vm-ramdisk"
-
-
-@frozen(kw_only=True)
-class Wanted:
-    """What is to be built or started, and how."""
-
-    composition: Annotated[
-        Path | None,
-        typer.Argument(
-            metavar="COMPOSITION",
-            show_default=False,
-            help="Composition file or its folder [default: nxc.toml's].",
-        ),
-    ] = None
-    flavour: Annotated[
-        str | None,
-        typer.Option(
-            "--flavour", "-f", metavar="NAME", help="Where it is to run.", autocompletion=complete_flavours
-        ),
-    ] = None
-    base: Annotated[
-        str | None,
-        typer.Option("--base", metavar="NAME", help="How it is built.", autocompletion=complete_bases),
-    ] = None
-    option: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--option", "-o", metavar="DRIVER.OPTION=VALUE", help="Set an option of a flavour or base."
-        ),
-    ] = None
-    mirror: Annotated[
-        str | None, typer.Option("--mirror", metavar="URL", help="Mirror of the base's packages.")
-    ] = None
-    jobs: Annotated[
-        int | None, typer.Option("--jobs", "-j", metavar="N", min=1, help="How much is built at once.")
-    ] = None
-    relock: Annotated[bool, typer.Option("--relock", help="Resolve all packages anew.")] = False
-    lean: Annotated[bool, typer.Option("--lean", help="Leave out what no role uses.")] = False
-
-
-@frozen(kw_only=True)
-class Spread:
-    """How many nodes, and what they are told."""
-
-    role: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--role", "-r", metavar="ROLE=NODES", help="Nodes of a role: client=3, or server=foo,bar."
-        ),
-    ] = None
-    roles: Annotated[
-        Path | None, typer.Option("--roles", metavar="FILE", help="The same from a YAML file.")
-    ] = None
-    parameter: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--parameter", "-p", metavar="KEY=VALUE", help="A text that every node finds in its node.json."
-        ),
-    ] = None
-
-
-@frozen(kw_only=True)
-class Target:
-    """What the session is to be called with."""
-
-    source: Path
-    flavour: str
-    base: str
-    options: dict[str, dict[str, Json]]
-    jobs: int
-
-
-def settle(nxc: Invocation, wanted: Wanted) -> Target:
-    """Put options, settings and defaults together. Raises ConfigError for a driver that does not exist."""
-    for key in ("flavour", "base", "mirror", "jobs"):
-        value = getattr(wanted, key)
-        if value is not None:
-            nxc.override(key, value, f"--{key}")
-    for text in wanted.option or ():
-        key, given = read_option(text)
-        nxc.override(key, given, f"-o {text}")
-    session, settings = nxc.session(), nxc.settings
-    source = _find_source(nxc, wanted.composition)
-    flavour = settings.text("flavour") or default_flavour(nxc)
-    base = session.choose_base(source, settings.text("base")).name
-    options = settings.options()
-    for driver in options:
-        _check_driver(nxc, driver, (flavour, base))
-    if settings.text("mirror") is not None:
-        options.setdefault(base, {}).setdefault("mirror", settings.text("mirror"))
-    if wanted.relock:
-        options.setdefault(base, {})["relock"] = True
-    if wanted.lean:
-        options.setdefault(flavour, {})["lean"] = True
-    jobs = settings.get("jobs")[0]
-    return Target(
-        source=source, flavour=flavour, base=base, options=options, jobs=jobs if isinstance(jobs, int) else 1
-    )
-
-
-def _find_source(nxc: Invocation, given: Path | None) -> Path:
-    from nxc_core.building import existing
-
-    if given is not None:
-        return existing(nxc.path(given))
-    configured = nxc.settings.text("composition")
-    try:
-        return existing(Path(configured) if configured else nxc.settings.root / "composition.nix")
-    except ConfigError as error:
-        origin = nxc.settings.get("composition")[1]
-        told = f" ({origin})" if configured else ""
-        raise ConfigError(f"{error.message}{told}", hint=error.hint) from None
-
-
-def default_flavour(nxc: Invocation) -> str:
-    """Return the flavour that is taken when nobody says one: vm-ramdisk, or the only one there is."""
-    known = list(nxc.plugins.flavours)
-    if DEFAULT_FLAVOUR in known or len(known) != 1:
-        return DEFAULT_FLAVOUR
-    return known[0]
-
-
-def _check_driver(nxc: Invocation, driver: str, used: tuple[str, str]) -> None:
-    import difflib
-
-    plugins, origin = nxc.plugins, ""
-    given = {k: s for k, s in nxc.settings.values.items() if k.startswith(f"options.{driver}.")}
-    origin = next(iter(given.values())).origin
-    known = [*plugins.flavours, *plugins.bases]
-    if driver not in known and driver not in {broken.name for broken in plugins.broken}:
-        near = difflib.get_close_matches(driver, known, 1)
-        hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(known)}"
-        raise ConfigError(f"{origin}: there is no flavour or base {driver}", hint=hint)
-    if driver not in used and any(s.origin.startswith("-o") for s in given.values()):
-        nxc.warn(f"{origin} has no effect: {used[0]} on {used[1]} is used")
-
-
-def spread(nxc: Invocation, given: Spread) -> dict[str, Any]:
-    """Return the nodes wanted per role and the parameters, as the session takes them."""
-    roles: dict[str, Any] = dict(nxc.settings.roles())
-    if given.roles is not None:
-        roles |= _read_roles(nxc.path(given.roles))
-    roles |= dict(read_role(text) for text in given.role or ())
-    parameters: dict[str, Any] = {}
-    for text in given.parameter or ():
-        key, sign, value = text.partition("=")
-        if not (key and sign):
-            raise UsageError(f"{text!r} is not KEY=VALUE", hint="as in -p size=10")
-        parameters[key] = value
-    return {"roles": roles, "parameters": parameters}
-
-
-def _read_roles(path: Path) -> dict[str, Any]:
-    import yaml
-
-    from nxc_core.config import read_nodes
-
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} cannot be read: {error}", hint="give a YAML file to --roles") from error
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"{path}:{mark.line + 1}" if mark else str(path)
-        raise ConfigError(
-            f"{where}: {getattr(error, 'problem', error)}", hint="write one `role: nodes` a line"
-        ) from error
-    if not isinstance(content, dict):
-        raise ConfigError(
-            f"{path} holds no mapping of roles", hint="write one `role: nodes` a line, as `client: 3`"
-        )
-    return {str(role): read_nodes(nodes, f"{path}: {role}") for role, nodes in content.items()}
 
 
 def refuse_elsewhere() -> None:
@@ -230,21 +54,30 @@ def build(
 
 def _tell_plan(nxc: Invocation, target: Target, as_json: bool) -> None:
     from nxc_core.identity import distribute
+    from nxc_core.model import BuildRequest
     from nxc_core.verdict import check_needs, negotiate
 
     session = nxc.session()
     base = session.plugins.base(target.base, target.options.get(target.base))
     driver = session.plugins.flavour(target.flavour, target.options.get(target.flavour))
     kind = negotiate(base, driver)
-    composition = base.read(target.source, session.operation(session.workspace.root, "dry-run"))
+    op = session.operation(session.workspace.root, "dry-run", dry=True)
+    composition = base.read(target.source, op)
     check_needs(composition, driver)
+    request = BuildRequest(composition=composition, kind=kind, guest=driver.guest, jobs=target.jobs)
+    check_needs(base.examine(request, op), driver)
+    missing = list(base.plan(request, op))
     nodes = {role.name: list(role.names()) if role.count or role.hosts else [] for role in composition.roles}
     distribute(composition)
     if as_json:
-        nxc.tell_json({"base": base.name, "flavour": driver.name, "kind": kind, "roles": nodes})
+        told = {"base": base.name, "flavour": driver.name, "kind": kind, "roles": nodes, "missing": missing}
+        nxc.tell_json({**told, "reason": session.choose_base(target.source, target.base).reason})
         return
     nxc.tell(f"{composition.name}: {kind} by {base.name} for {driver.name}")
     nxc.tell_table([(role, ", ".join(names) or "no node") for role, names in nodes.items()], indent="  ")
+    nxc.tell("to be made or fetched:" if missing else "all of it is there")
+    for line in missing:
+        nxc.tell(f"  {line}")
 
 
 def _start(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 import os
 import re
 import shlex
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from nxc_core.model import Json
 
 PROJECT_FILE = "nxc.toml"
+UPSTREAM_FILE = "nxc.json"
+"""The project file of NixOS Compose: what it says stands below nxc.toml."""
 _VARIABLE = "NXC_"
 _NOT_OURS = ("NXC_CLAIM", "NXC_TEST_")
 _WORDS = {
@@ -100,10 +103,10 @@ class Settings:
 
 
 def find_root(start: Path) -> Path:
-    """Return the project's folder: the nearest parent with an nxc.toml, else ``start`` itself."""
+    """Return the project's folder: the nearest parent with an nxc.toml or nxc.json, else ``start`` itself."""
     start = start.resolve()
     for folder in (start, *start.parents):
-        if (folder / PROJECT_FILE).is_file():
+        if (folder / PROJECT_FILE).is_file() or (folder / UPSTREAM_FILE).is_file():
             return folder
     return start
 
@@ -124,6 +127,7 @@ def load_settings(
         "jobs": Setting(value=len(os.sched_getaffinity(0)), origin="default"),
     }
     values |= _read_file(config_file(), is_project=False)
+    values |= _read_upstream(root / UPSTREAM_FILE)
     values |= _read_file(root / PROJECT_FILE, is_project=True)
     values |= _read_environment(os.environ if environ is None else environ, start)
     values |= overrides or {}
@@ -189,6 +193,26 @@ def _read_file(path: Path, *, is_project: bool) -> dict[str, Setting]:
                 f"{place.at(key)}: {key} is {value!r}, not {_SPELT[spec.kind]}", hint=f"{key}: {spec.help}"
             )
         found[key] = Setting(value=_settle(key, value, path.parent, place.at(key)), origin=place.at(key))
+    return found
+
+
+def _read_upstream(path: Path) -> dict[str, Setting]:
+    """Read what the project file of NixOS Compose says; what it says beyond is the NixOS base's."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}", hint="write it as JSON, in UTF-8") from error
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path} holds no JSON object", hint='as in {"composition": "composition.nix"}')
+    found = {}
+    for key, name in (("composition", "composition"), ("flavour", "default_flavour")):
+        given = content.get(name)
+        if given is not None and not isinstance(given, str):
+            raise ConfigError(f"{path}: {name} is {given!r}, not a text", hint=f"{key}: {KEYS[key].help}")
+        if given:
+            found[key] = Setting(value=_settle(key, given, path.parent, str(path)), origin=str(path))
     return found
 
 

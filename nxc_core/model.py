@@ -141,7 +141,10 @@ class BuildRequest:
 
 @frozen(kw_only=True)
 class Build:
-    """A finished build. ``id`` digests what was made, the guest included; ``fingerprint`` its sources."""
+    """A finished build. ``id`` digests what was made, the guest included; ``fingerprint`` its sources.
+
+    ``reason`` says why this base was taken.
+    """
 
     id: str
     composition: Composition
@@ -149,6 +152,7 @@ class Build:
     guest: Guest
     artifact: Artifact
     fingerprint: str = ""
+    reason: str = ""
     options: Mapping[str, Json] = field(factory=dict)
 
 

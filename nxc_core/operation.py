@@ -35,7 +35,8 @@ class Operation:
     """What a driver is given.
 
     ``dir`` is the deployment's (or build's) folder, kept; ``runtime`` a short path for sockets.
-    ``cache`` is shared by all projects of the user. With ``offline`` nothing may leave the machine.
+    ``cache`` is shared by all projects of the user. With ``offline`` nothing may leave the machine,
+    with ``dry`` nothing but the cache may be written.
     """
 
     dir: Path
@@ -45,6 +46,7 @@ class Operation:
     emit: Emit
     cancel: threading.Event
     offline: bool = False
+    dry: bool = False
     name: str = ""
 
     @property

@@ -12,9 +12,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from attrs import frozen
-
-from nxc_core import building, deploying, identity, paths, projects, state
+from nxc_core import building, choosing, deploying, identity, paths, projects, state
+from nxc_core.choosing import Choice
 from nxc_core.connect import open_connection
 from nxc_core.deploying import Summary
 from nxc_core.errors import Interrupted, NxcError, StateError
@@ -45,14 +44,6 @@ Wanted = Mapping[str, int | Sequence[str]]
 """Nodes per role: a number, or their names."""
 Accept = Callable[[Composition], None]
 """Raises ConfigError for a composition that cannot be meant."""
-
-
-@frozen(kw_only=True)
-class Choice:
-    """Which base was taken, and why."""
-
-    name: str
-    reason: str
 
 
 class Session:
@@ -106,7 +97,9 @@ class Session:
         for sink in self.sinks:
             sink(Event(time=time.time(), topic=topic, message=message, node=node))
 
-    def operation(self, folder: Path, name: str, *, journal: Journal | None = None) -> Operation:
+    def operation(
+        self, folder: Path, name: str, *, journal: Journal | None = None, dry: bool = False
+    ) -> Operation:
         """Return an operation on a folder, for drivers and for tools that embed nxc."""
         short = hashlib.sha256(str(folder).encode()).hexdigest()[:10]
         runtime = paths.runtime_dir() / short
@@ -118,6 +111,7 @@ class Session:
             emit=self._emit(folder / "events.jsonl" if folder.is_dir() else None),
             cancel=self._cancel,
             offline=self.offline,
+            dry=dry,
             name=name,
         )
 
@@ -125,14 +119,7 @@ class Session:
 
     def choose_base(self, source: Path, wanted: str | None = None) -> Choice:
         """Choose the base: what was asked, nixos where nixpkgs is pinned, else debian."""
-        natural = Choice(name="debian", reason="nothing pins nixpkgs here")
-        for folder in (self.workspace.project, source.parent):
-            for name in ("nxc.json", "flake.lock"):
-                if (folder / name).exists():
-                    natural = Choice(name="nixos", reason=f"{folder / name} pins nixpkgs")
-        if wanted in (None, natural.name):
-            return natural
-        return Choice(name=wanted, reason="asked for")
+        return choosing.choose_base(source, wanted)
 
     # Verbs
 
@@ -180,7 +167,7 @@ class Session:
                 return ready
             op.step(f"base {choice.name}: {choice.reason}")
             build = building.carry_out(
-                self.plugins, chosen, driver, source, kind, name, lasting, jobs, op, check
+                self.plugins, chosen, driver, source, kind, name, lasting, jobs, op, check, choice.reason
             )
             state.save(self.workspace.build_file(name), build)
             op.step("built", topic="built", build=build.id)

@@ -137,7 +137,9 @@ class Workbench(Session):
         session.tap = tap
         return session
 
-    def operation(self, folder: Path, name: str, *, journal: Journal | None = None) -> Operation:
+    def operation(
+        self, folder: Path, name: str, *, journal: Journal | None = None, dry: bool = False
+    ) -> Operation:
         """Listen to deployments alone: a build's claims are the base's business."""
         if (
             journal is None
@@ -145,7 +147,7 @@ class Workbench(Session):
             and folder.parent == self.workspace.deployment_dir("x").parent
         ):
             journal = Tapped(folder / "journal.jsonl", self.tap)
-        return super().operation(folder, name, journal=journal)
+        return super().operation(folder, name, journal=journal, dry=dry)
 
 
 def spawned(session: Session) -> dict[int, str]:
