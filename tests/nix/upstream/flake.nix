@@ -1,6 +1,7 @@
-# Stands for the input `nxc' of a flake that is used with a nixpkgs older than the flake: the library, with the shim.
+# Stands for the input `nxc' of a flake whose nixpkgs is older than what it asks for: the library, with the shim.
+# Whoever uses it says where the library is: --override-input nxc/library path:...
 {
   description = "nxc, with what an older nixpkgs lacks";
-  inputs.library.url = "nxc"; # whoever uses it says where: --override-input
+  inputs.library.url = "nxc";
   outputs = { self, library }: import ./. library;
 }
