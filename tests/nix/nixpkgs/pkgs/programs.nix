@@ -93,7 +93,10 @@ let
       "kill"
     ];
     util-linux = [
+      "findmnt"
       "mount"
+      "mountpoint"
+      "setsid"
       "umount"
     ];
   };
@@ -130,6 +133,8 @@ stubs
       "xargs"
     ];
   };
+  getent = hostProgram "getent" { };
+  hostname = hostProgram "hostname" { };
   gnutar = hostProgram "gnutar" { commands = [ "tar" ]; };
   squashfsTools = hostProgram "squashfs-tools" {
     commands = [
@@ -178,7 +183,14 @@ stubs
   shadow = final.hostProgram "shadow" { commands = [ "passwd" ]; } // {
     su = final.hostProgram "su" { };
   };
-  systemd = hostProgram "systemd" { commands = [ "systemctl" ]; } // {
+  systemd = hostProgram "systemd" {
+    commands = [
+      "journalctl"
+      "systemctl"
+      "systemd-tmpfiles"
+      "udevadm"
+    ];
+  } // {
     interfaceVersion = 2;
   };
   utillinux = final.util-linux;

@@ -109,8 +109,20 @@ in
   };
   config = {
     environment.systemPackages = [
+      config.systemd.package
       pkgs.bash
       pkgs.coreutils
+      pkgs.findutils
+      pkgs.gawk
+      pkgs.getent
+      pkgs.gnugrep
+      pkgs.gnused
+      pkgs.gnutar
+      pkgs.gzip
+      pkgs.hostname
+      pkgs.iproute2
+      pkgs.kmod
+      pkgs.util-linux
     ]
     ++ lib.optional config.nix.enable config.nix.package
     ++ lib.optional config.documentation.nixos.enable (

@@ -1,0 +1,164 @@
+"""Stand-in NixOS systems really booted: built by Nix through the NixOS base, started by the vm flavours.
+
+Stage 1 and the package set are stand-ins; the kernel, systemd, sshd and Nix are Debian's. What is nxc's own
+is as it is under NixOS: the library, the kinds, the guest's units, the driver, the flavour.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from nxc_core.machine import NodeHandle
+from nxc_core.running import Running
+from nxc_core.session import Session
+from tests.standin import EXAMPLES, StandIn, set_variables, stand_in
+from tests.standin_machine import make_machine
+
+pytestmark = [pytest.mark.live, pytest.mark.timeout(1800)]
+
+COMPOSITION = """{ pkgs, ... }: {
+  roles.server = { pkgs, ... }: {
+    environment.systemPackages = [ pkgs.hello ];
+    environment.etc.role.text = "the server\\n";
+    networking.extraHosts = "192.0.2.1 elsewhere";
+    boot.postBootCommands = "echo yes > /root/post-boot";
+    systemd.services.greeter = {
+      wantedBy = [ "multi-user.target" ];
+      script = "hello > /root/greeting";
+      path = [ pkgs.hello ];
+      serviceConfig.Type = "oneshot";
+    };
+    # A way in that is nxc's own needs no role's sshd, and no firewall closes it.
+    networking.firewall.enable = true;
+  };
+  roles.client.environment.etc.role.text = "the client\\n";
+  testScript = "start_all()";
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def machine(shared_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Take a machine out of the layers that the other tests boot, too."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(shared_cache))
+        project = tmp_path_factory.mktemp("debian")
+        composition = project / "composition.nix"
+        composition.write_text((EXAMPLES / "basic/composition.nix").read_text())
+        built = Session.open(project).build(composition, flavour="vm-ramdisk", base="debian")
+    return make_machine(built.artifact, tmp_path_factory.mktemp("machine") / "parts")
+
+
+@pytest.fixture(scope="module")
+def found(machine: Path, tmp_path_factory: pytest.TempPathFactory) -> StandIn:
+    return stand_in(tmp_path_factory.mktemp("boot"), machine)
+
+
+@pytest.fixture(scope="module")
+def session(found: StandIn, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
+    """A project without a flake, whose nixpkgs is the stand-in."""
+    project = tmp_path_factory.mktemp("project")
+    (project / "composition.nix").write_text(COMPOSITION)
+    with pytest.MonkeyPatch.context() as patch:
+        set_variables(patch, found.variables())
+        yield Session.open(project)
+
+
+@pytest.fixture(scope="module")
+def running(session: Session, found: StandIn) -> Iterator[Running]:
+    source = session.workspace.project / "composition.nix"
+    options = {"nixos": {"nixpkgs": str(found.nixpkgs)}}
+    with session.up(source, flavour="vm-ramdisk", base="nixos", options=options) as nodes:
+        for name in ("server", "client"):
+            nodes[name].wait_for_unit("multi-user.target")
+        yield nodes
+
+
+@pytest.fixture
+def server(running: Running) -> NodeHandle:
+    return running["server"]
+
+
+def test_each_node_runs_its_role(running: Running) -> None:
+    """One image; the kernel command line says which of its systems starts."""
+    inits = set()
+    for name in ("server", "client"):
+        node = running[name]
+        assert node.succeed("cat /etc/role") == f"the {name}\n"
+        assert node.succeed("hostname").strip() == name
+        words = node.succeed("cat /proc/cmdline").split()
+        (init,) = (word.removeprefix("init=") for word in words if word.startswith("init="))
+        assert node.succeed("readlink /run/current-system").strip() == init.removesuffix("/init")
+        inits.add(init)
+    assert len(inits) == 2
+
+
+def test_it_knows_the_others(running: Running, server: NodeHandle) -> None:
+    assert server.succeed("getent hosts client").split()[1] == "client"
+    assert running["client"].succeed("getent hosts server").split()[1] == "server"
+    assert server.succeed("getent hosts elsewhere").split() == ["192.0.2.1", "elsewhere"]
+    address = server.succeed("getent ahostsv4 client").split()[0]
+    assert address in running["client"].succeed("ip -4 -o address")
+
+
+def test_its_units_and_commands_ran(server: NodeHandle) -> None:
+    assert server.succeed("cat /root/greeting") == "Hello, world!\n"
+    assert server.succeed("cat /root/post-boot") == "yes\n"
+    assert server.succeed("systemctl --failed --no-legend") == ""
+    assert server.succeed("hello") == "Hello, world!\n", "what the role installs is in the way in's path"
+
+
+def test_the_store_can_be_written_and_is_in_memory(server: NodeHandle) -> None:
+    assert server.succeed("findmnt -no FSTYPE /nix/store").strip() == "overlay"
+    assert server.succeed("findmnt -no FSTYPE /nix/.ro-store").strip() == "squashfs"
+    assert server.succeed("findmnt -no FSTYPE /").strip() == "tmpfs"
+    added = server.succeed("echo text > /root/added; nix-store --add /root/added").strip()
+    assert server.succeed(f"cat {added}") == "text\n"
+
+
+def test_the_nix_database_is_valid(server: NodeHandle) -> None:
+    """It knows the whole closure, of the other role too, and every path is as it says."""
+    system = server.succeed("readlink /run/current-system").strip()
+    closure = server.succeed(f"nix-store --query --requisites {system}").split()
+    assert system in closure and len(closure) > 10
+    assert server.succeed(f"nix-store --verify-path {' '.join(closure)}") == ""
+    known = server.succeed("nix-store --query --requisites /nix/var/nix/profiles/system").split()
+    assert sorted(known) == sorted(closure)
+    packed = set(server.succeed("ls /nix/.ro-store").split()) - {"nix-path-registration"}
+    valid = server.succeed("nix-store --check-validity " + " ".join(f"/nix/store/{name}" for name in packed))
+    assert valid == "" and len(packed) > len(closure)
+
+
+def test_the_identity_came_by_fw_cfg(server: NodeHandle) -> None:
+    assert server.succeed("stat -c %a /run/nxc /run/nxc/host_key /run/nxc/ready").split() == [
+        "700",
+        "600",
+        "600",
+    ]
+    assert json.loads(server.succeed("cat /run/nxc/node.json"))["node"] == "server"
+    assert "opt/nxc/node.json" in server.succeed("ls -d /sys/firmware/qemu_fw_cfg/by_name/opt/nxc/node.json")
+
+
+def test_the_way_in_is_nxc_s_own(running: Running, server: NodeHandle) -> None:
+    assert server.succeed("systemctl is-active nxc-sshd.service").strip() == "active"
+    server.fail("systemctl is-active sshd.service")
+    server.succeed("usermod -p '!' root 2>/dev/null || sed -i 's/^root:[^:]*:/root:!:/' /etc/shadow")
+    server.succeed("systemctl restart nxc-node.service")
+    running.close()
+    assert running["server"].succeed("grep ^root: /etc/shadow").startswith("root:*:")
+
+
+def test_building_again_does_nothing(session: Session, found: StandIn, running: Running) -> None:
+    """The store is as before, and so is the artifact."""
+    before = sorted(path.name for path in (found.store / "nix/store").iterdir())
+    source = session.workspace.project / "composition.nix"
+    options = {"nixos": {"nixpkgs": str(found.nixpkgs)}}
+    with pytest.MonkeyPatch.context() as patch:
+        set_variables(patch, found.variables())
+        built = session.build(source, flavour="vm-ramdisk", base="nixos", options=options)
+    assert built.artifact.kind == "ramdisk"
+    assert sorted(path.name for path in (found.store / "nix/store").iterdir()) == before
