@@ -143,10 +143,10 @@ def sort_flags(words: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 
 def evaluate_command(
-    nix: Nix, expression: str, *, strict: bool = True, pure: bool = False
+    nix: Nix, expression: str, *, strict: bool = True, pure: bool = False, write: bool = True
 ) -> tuple[str, ...]:
-    """Return the command that prints an expression's value as JSON."""
-    words = ["--eval", "--json", "--read-write-mode", *(["--strict"] if strict else [])]
+    """Return the command that prints an expression's value as JSON; with ``write`` derivations are written."""
+    words = ["--eval", "--json", *(["--read-write-mode"] if write else []), *(["--strict"] if strict else [])]
     return _instantiate(nix, words, expression, pure=pure)
 
 
@@ -177,10 +177,11 @@ def evaluate(
     what: str,
     strict: bool = True,
     pure: bool = False,
+    write: bool = True,
     timeout: float = EVALUATION,
 ) -> Json:
     """Return an expression's value. Raises ConfigError in few words; ``what`` says what is asked for."""
-    argv = evaluate_command(nix, expression, strict=strict, pure=pure)
+    argv = evaluate_command(nix, expression, strict=strict, pure=pure, write=write)
     value: Json = json.loads(ask(nix, argv, op, project=project, what=what, timeout=timeout))
     return value
 
