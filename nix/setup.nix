@@ -22,7 +22,7 @@ let
     ;
 
   isContent = builtins.isAttrs file;
-  where = if isContent then "setup" else toString file;
+  where = if isContent || file == null then "setup" else toString file;
   fail = key: message: throw "nxc: ${where}: ${lib.optionalString (key != "") "${key}: "}${message}";
   raw =
     if file == null then
@@ -61,7 +61,7 @@ let
       raw.${selected}
     else
       fail (if variant == null then "project.selected" else "") "there is no variant `${selected}'${suggestion selected variants}; ${
-        if variants == [ ] then "the file has no variants" else "there are ${quoted variants}"
+        if variants == [ ] then "it has no variants" else "there are ${quoted variants}"
       }";
   merged = lib.recursiveUpdate raw chosen;
 
@@ -132,7 +132,11 @@ let
       attributes =
         wanted.attrs or { }
         // lib.optionalAttrs (wanted ? src) { src = source "${key}.src" packages wanted.src; };
-      overridden = if arguments == { } then package else package.override arguments;
+      overridden =
+        if arguments == { } then
+          package
+        else
+          (package.override or (fail key "it takes no arguments, so `args' and `deps' cannot be given")) arguments;
     in
     if !builtins.isAttrs wanted then
       fail key "must be a table of ${quoted operations}, not ${aKind wanted}"
