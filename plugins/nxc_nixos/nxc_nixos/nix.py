@@ -145,7 +145,7 @@ def sort_flags(words: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
 def evaluate_command(
     nix: Nix, expression: str, *, strict: bool = True, pure: bool = False, write: bool = True
 ) -> tuple[str, ...]:
-    """Return the command that prints an expression's value as JSON; with ``write`` derivations are written."""
+    """Return the command that prints a value as JSON; with ``write`` its derivations are written."""
     words = ["--eval", "--json", *(["--read-write-mode"] if write else []), *(["--strict"] if strict else [])]
     return _instantiate(nix, words, expression, pure=pure)
 

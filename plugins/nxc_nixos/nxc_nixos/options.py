@@ -22,6 +22,9 @@ class NixosOptions:
         },
     )
     setup: str | None = field(default=None, metadata={"help": "variant of the project's setup.toml"})
+    setup_params: tuple[str, ...] = field(
+        default=(), metadata={"help": "parameters on top of setup.toml's, as NAME=VALUE"}
+    )
     flags: str = field(default="", metadata={"help": "more arguments for nix, as in a shell"})
     pure: bool = field(
         default=False, metadata={"help": "evaluate in one pure process that sees the project alone"}
@@ -50,6 +53,9 @@ class NixosOptions:
             raise ValueError("pure and impure exclude each other")
         if self.jobs is not None and self.jobs < 1:
             raise ValueError(f"jobs: {self.jobs} is not a positive number")
+        for text in self.setup_params:
+            if not text.partition("=")[0].strip() or "=" not in text:
+                raise ValueError(f"setup_params: {text!r} is not NAME=VALUE")
         try:
             shlex.split(self.flags)
         except ValueError as error:

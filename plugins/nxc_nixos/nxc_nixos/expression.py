@@ -1,0 +1,157 @@
+"""What is asked of Nix, spelt as its expressions."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from attrs import asdict, frozen
+
+from nxc_core.model import Guest, Json, Kind
+from nxc_core.paths import nix_dir
+from nxc_nixos.options import NixosOptions
+from nxc_nixos.project import Project
+
+_PARTS = ("toplevel", "kernel", "initrd")
+
+
+def quote(text: str) -> str:
+    """Spell a string in Nix."""
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("${", "\\${")
+    return f'"{escaped}"'
+
+
+def spell(value: Json) -> str:
+    """Spell a JSON value in Nix."""
+    return f"(builtins.fromJSON {quote(json.dumps(value))})"
+
+
+def _path(path: Path | str) -> str:
+    return f"(/. + {quote(str(path))})"
+
+
+@frozen(kw_only=True)
+class Target:
+    """What a composition is evaluated for: one of the library's flavours, or a guest of someone else's."""
+
+    flavour: str
+    kind: Kind | None = None
+    guest: Guest | None = None
+
+
+def find_target(kind: Kind, guest: Guest) -> Target:
+    """Return the flavour that the library knows for a kind and a guest, else both."""
+    wanted = {"kind": kind, "guest": to_camel_case(guest)}
+    known = known_flavours()
+    for name, stated in known.items():
+        if {**stated, "guest": {**to_camel_case(Guest()), **stated.get("guest", {})}} == wanted:
+            return Target(flavour=name)
+    return Target(flavour=str(kind), kind=kind, guest=guest)
+
+
+def any_target() -> Target:
+    """Return a flavour to read a composition under."""
+    return Target(flavour=next(iter(known_flavours())))
+
+
+def known_flavours() -> dict[str, dict[str, Any]]:
+    """Read the flavours that the library states; those with a plugin come first."""
+    found: dict[str, dict[str, Any]] = {}
+    for name in ("guests.json", "platforms.json"):
+        for flavour, stated in json.loads((nix_dir() / name).read_text()).items():
+            found.setdefault(flavour, stated)
+    return found
+
+
+def to_camel_case(guest: Guest) -> dict[str, Json]:
+    """Spell a guest as the library does."""
+    return {
+        re.sub(r"_(.)", lambda match: match[1].upper(), name): list(value)
+        if isinstance(value, tuple)
+        else value
+        for name, value in asdict(guest).items()
+    }
+
+
+@frozen(kw_only=True)
+class Driver:
+    """The library's answer for one composition: an expression to select from."""
+
+    text: str
+
+    def reading(self) -> str:
+        """What the composition says, and which roles are one and the same system."""
+        return f"let d = {self.text}; in {{ inherit (d) read templates; }}"
+
+    def parts(self, roles: Sequence[str]) -> str:
+        """The derivations of some roles, and what these ask of a platform."""
+        return (
+            f"let d = {self.text}; path = drv: if drv == null then null else drv.drvPath; in\n"
+            f"builtins.listToAttrs (map (role: {{ name = role; value = {{\n"
+            f"  parts = builtins.mapAttrs (_: path) d.parts.${{role}}; needs = d.needs.${{role}};\n"
+            f"}}; }}) {spell(list(roles))})"
+        )
+
+    def package(self) -> str:
+        """The build document's derivation."""
+        return f"({self.text}).package"
+
+    def whole(self, roles: Sequence[str]) -> str:
+        """The parts of all roles, and the build document's derivation, in one go."""
+        return f"{{ parts = {self.parts(roles)}; package = ({self.text}).package.drvPath; }}"
+
+    def outputs(self, roles: Sequence[str]) -> str:
+        """The store paths of the parts of some roles and of the build document."""
+        return (
+            f"let d = {self.text}; path = drv: if drv == null then null else drv.outPath; in {{\n"
+            f"  document = d.package.outPath;\n"
+            f"  roles = builtins.listToAttrs (map (role: {{ name = role; value =\n"
+            f"    {{ parts = builtins.mapAttrs (_: path) d.parts.${{role}}; needs = d.needs.${{role}}; }};\n"
+            f"  }}) {spell(list(roles))});\n}}"
+        )
+
+    def assembled(self, parts: Mapping[str, Mapping[str, str | None]]) -> str:
+        """The build document's derivation, from derivations that other processes wrote."""
+        rows = []
+        for role, part in sorted(parts.items()):
+            drvs = " ".join(f"{name} = {_import(part.get(name))};" for name in _PARTS)
+            rows.append(f"  {quote(role)} = {{ {drvs} }};")
+        return f"({self.text}).assemble {{\n" + "\n".join(rows) + "\n}"
+
+
+def _import(drv: str | None) -> str:
+    return "null" if drv is None else f"import {drv}"
+
+
+def driver(project: Project, options: NixosOptions, target: Target, reference: str, system: str) -> Driver:
+    """Spell the call of nix/driver.nix. ``reference`` names the flake, if the project is one."""
+    source = f"{{ flake = {quote(reference)}; }}" if project.flake else _plain(project)
+    arguments = [f"source = {source};", f"system = {quote(system)};", f"flavour = {quote(target.flavour)};"]
+    if options.composition is not None:
+        arguments.append(f"composition = {quote(options.composition)};")
+    if target.kind is not None:
+        arguments.append(f"kind = {quote(target.kind)};")
+    if target.guest is not None:
+        arguments.append(f"guest = {spell(to_camel_case(target.guest))};")
+    setup: dict[str, Json] = {} if options.setup is None else {"variant": options.setup}
+    if options.setup_params:
+        setup["params"] = dict(_parameter(text) for text in options.setup_params)
+    if setup:
+        arguments.append(f"setup = {spell(setup)};")
+    return Driver(text=f"import {_path(nix_dir() / 'driver.nix')} {{ {' '.join(arguments)} }}")
+
+
+def _plain(project: Project) -> str:
+    folder = project.nixpkgs_folder
+    nixpkgs = _path(folder) if folder else f"builtins.getFlake {quote(project.nixpkgs)}"
+    several = "compositions" if project.source.name == "compositions.nix" else "composition"
+    setup = f" setup = {_path(project.setup)};" if project.setup else ""
+    return f"{{ {several} = {_path(project.source)}; nixpkgs = {nixpkgs};{setup} }}"
+
+
+def _parameter(text: str) -> tuple[str, Json]:
+    name, _, value = text.partition("=")
+    return name.strip(), int(value) if re.fullmatch(r"-?[0-9]+", value) else value

@@ -1,0 +1,155 @@
+"""A flake before it is evaluated: its lock is complete, and Nix sees the project alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from attrs import frozen
+
+from nxc_core.errors import ConfigError
+from nxc_core.operation import Operation
+from nxc_nixos import nix as asking
+from nxc_nixos.cache import Cache
+from nxc_nixos.nix import Nix
+from nxc_nixos.project import Project, flake_reference
+from nxc_nixos.tree import content_marks, digest
+
+LOCK = "flake.lock"
+TIMEOUT = 600.0
+
+
+@frozen(kw_only=True)
+class Flake:
+    """A flake as Nix is asked for it. ``files`` are the ones that Nix sees."""
+
+    reference: str
+    files: tuple[str, ...]
+
+
+def settle(
+    project: Project,
+    files: tuple[str, ...],
+    nix: Nix,
+    cache: Cache,
+    op: Operation,
+    *,
+    pure: bool,
+    write: bool,
+) -> Flake:
+    """Complete the lock (unless nothing may be written), and say how Nix is to be asked for the flake.
+
+    What git does not keep is copied aside first, without what nxc and git put there; so is a flake whose
+    inputs are overridden, with a lock of its own.
+    """
+    assert project.flake is not None
+    _check_seen(project, files, op)
+    overrides = tuple(word for word in nix.flake_flags if word != "--impure")
+    is_aside = project.git is None or bool(overrides) or pure
+    if write and not overrides and not _is_locked(project, cache):
+        _lock(project, files, nix, cache, op)
+        files = tuple(sorted({*files, *([LOCK] if (project.flake / LOCK).exists() else [])}))
+        cache.put("locked", _lock_marks(project), True)
+    if not is_aside:
+        return Flake(reference=flake_reference(project), files=files)
+    folder = put_aside(project.flake, files, cache.folder / "trees")
+    if overrides:
+        folder = _override(project, folder, files, overrides, nix, cache, op)
+    reference = f"path:{folder}"
+    if pure:
+        reference = str(_metadata(nix, reference, (), project, op)["url"])
+    return Flake(reference=reference, files=files)
+
+
+def _is_locked(project: Project, cache: Cache) -> bool:
+    return cache.get("locked", _lock_marks(project)) is True
+
+
+def _lock_marks(project: Project) -> Mapping[str, str]:
+    assert project.flake is not None
+    return content_marks(project.flake, ("flake.nix", LOCK))
+
+
+def _lock(project: Project, files: tuple[str, ...], nix: Nix, cache: Cache, op: Operation) -> None:
+    """Have Nix write the lock as it would itself; a complete one is left as it is."""
+    assert project.flake is not None
+    if not (project.flake / LOCK).exists():
+        op.step("locking the flake's inputs", topic="build")
+    if project.git is not None:
+        _ask(nix, ("flake", "lock", flake_reference(project)), project, op, "locking the flake")
+        return
+    folder = put_aside(project.flake, files, cache.folder / "trees")
+    before = (folder / LOCK).read_bytes() if (folder / LOCK).exists() else b""
+    _ask(nix, ("flake", "lock", f"path:{folder}"), project, op, "locking the flake")
+    after = (folder / LOCK).read_bytes() if (folder / LOCK).exists() else b""
+    if after != before:
+        shutil.rmtree(folder, ignore_errors=True)  # its name is another from now on
+        (project.flake / LOCK).write_bytes(after)
+
+
+def _override(
+    project: Project,
+    folder: Path,
+    files: tuple[str, ...],
+    overrides: tuple[str, ...],
+    nix: Nix,
+    cache: Cache,
+    op: Operation,
+) -> Path:
+    locks = _metadata(nix, f"path:{folder}", (*overrides, "--no-write-lock-file"), project, op)["locks"]
+    assert project.flake is not None
+    return put_aside(project.flake, files, cache.folder / "trees", lock=json.dumps(locks, indent=2))
+
+
+def _metadata(
+    nix: Nix, reference: str, words: tuple[str, ...], project: Project, op: Operation
+) -> Mapping[str, Any]:
+    printed = _ask(nix, ("flake", "metadata", "--json", *words, reference), project, op, "reading the flake")
+    found: Mapping[str, Any] = json.loads(printed)
+    return found
+
+
+def _ask(nix: Nix, words: tuple[str, ...], project: Project, op: Operation, what: str) -> str:
+    argv = (nix.program("nix"), *words, "--log-format", "internal-json", *nix.flags)
+    return asking.ask(nix, argv, op, project=project.root, what=what, timeout=TIMEOUT)
+
+
+def put_aside(source: Path, files: tuple[str, ...], trees: Path, *, lock: str | None = None) -> Path:
+    """Copy a project's files to a folder that is named by what is in them; one that is there is taken."""
+    marks = {**content_marks(source, files), "lock": lock or ""}
+    goal = trees / digest(marks)[:32]
+    if goal.is_dir():
+        return goal
+    aside = goal.with_name(f"{goal.name}.{os.getpid()}-{secrets.token_hex(4)}")
+    try:
+        for name in files:
+            (aside / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(source / name, aside / name, follow_symlinks=False)
+        if lock is not None:
+            (aside / LOCK).write_text(lock)
+        aside.replace(goal)
+    except OSError:
+        shutil.rmtree(aside, ignore_errors=True)
+        if not goal.is_dir():
+            raise
+    return goal
+
+
+def _check_seen(project: Project, files: tuple[str, ...], op: Operation) -> None:
+    """Raise ConfigError where git hides what the project cannot do without."""
+    assert project.flake is not None
+    needed = [project.flake / "flake.nix", project.source]
+    hidden = [str(path.relative_to(project.flake)) for path in needed if not _is_seen(path, project, files)]
+    if hidden:
+        told = f"git does not know {' and '.join(hidden)} of the flake {project.flake}, so Nix does not see"
+        raise ConfigError(f"{told} {'them' if len(hidden) > 1 else 'it'}", hint=f"git add {' '.join(hidden)}")
+
+
+def _is_seen(path: Path, project: Project, files: tuple[str, ...]) -> bool:
+    assert project.flake is not None
+    return not path.is_relative_to(project.flake) or str(path.relative_to(project.flake)) in files
