@@ -68,8 +68,10 @@ in
           networking.dhcpcd.persistent = lib.mkDefault true;
           # Before what a guest is by default; a role still wins.
           networking.useDHCP = lib.mkOverride 990 true;
-          boot.initrd.postMountCommands = lib.mkIf (!bySystemd) (lib.mkBefore (mountStore "$targetRoot" "fail"));
         }
+        (compat.define [ "boot" "initrd" "postMountCommands" ] (
+          lib.mkIf (!bySystemd) (lib.mkBefore (mountStore "$targetRoot" "fail"))
+        ))
         # Old releases ask networking.useDHCP.
         (compat.setDefault [ "boot" "initrd" "network" "udhcpc" "enable" ] (!bySystemd))
         (lib.optionalAttrs (compat.has [ "boot" "initrd" "systemd" "network" ]) {

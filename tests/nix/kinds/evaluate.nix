@@ -8,10 +8,10 @@
   guest ? { },
   # A module.
   role ? { },
+  lib ? import ../../../nix/lib,
 }:
 let
   nix = ../../../nix;
-  lib = import (nix + "/lib");
   inherit (lib) mkOption types;
 
   fake = name: {
@@ -112,7 +112,13 @@ let
       group = declare types.str "nogroup";
     };
   };
+  lately.imports = [
+    (lib.mkRemovedOptionModule [ "xdg" "icons" "enable" ] "There are no icons.")
+    (lib.mkRenamedOptionModule [ "services" "timesyncd" "enable" ] [ "services" "clock" "enable" ])
+  ];
   lately.options = {
+    services.clock.enable = on;
+    warnings = list;
     boot.initrd.network.udhcpc.enable = on;
     boot.initrd.systemd = {
       enable = off;
@@ -143,12 +149,14 @@ let
     ]
     ++ lib.optional later lately;
   };
+  # A removed option throws when it is read; setting it fails an assertion.
+  config = removeAttrs system.config [ "xdg" ];
 in
 {
-  inherit lib pkgs fake;
-  inherit (system) config options;
+  inherit lib pkgs config;
   # The whole of it, so that every definition is checked.
-  checked = builtins.toJSON system.config;
+  checked = builtins.toJSON config;
+  warnings = system.config.warnings or [ ];
   failed = map (assertion: assertion.message) (
     builtins.filter (assertion: !assertion.assertion) system.config.assertions
   );
