@@ -98,7 +98,7 @@ def test_an_infinite_recursion_names_the_option_and_the_file(here: Here, project
     assert isinstance(error, ConfigError)
     assert "infinite recursion in the option a.text" in error.message
     assert "at one.nix" in error.message
-    assert "show_trace" in error.hint
+    assert "--show-trace" in error.hint
 
 
 def test_a_syntax_error_names_its_line(here: Here, project: Path) -> None:
@@ -119,7 +119,7 @@ def test_an_undefined_variable_names_its_line(here: Here, project: Path) -> None
         ('1 + "x"', "cannot add a string to an integer"),
         ("({ a }: a) { }", "called without required argument 'a'"),
         ("assert 1 == 2; 1", "failed"),
-        ('throw "\\nFailed assertions:\\n- no disk\\n- no bed"', "does not hold:\n- no disk\n- no bed"),
+        ('throw "\\nFailed assertions:\\n- no disk\\n- no bed"', "does not hold:\n  - no disk\n  - no bed"),
         ('throw "nxc: roles must be a set\\nhint: see docs"', "roles must be a set"),
     ],
 )  # fmt: skip

@@ -11,7 +11,7 @@ from nxc_core.errors import NxcError
 from nxc_nixos.failure import Failure, Files
 from nxc_nixos.stores import Store
 
-TRACE = "-o nixos.show_trace=true shows how Nix got there"
+TRACE = "--show-trace shows how Nix got there"
 LONGEST = 24
 """Lines of a message that are shown."""
 

@@ -105,9 +105,9 @@ def _conflict(match: re.Match[str], case: Case) -> NxcError:
 
 
 def _assertions(match: re.Match[str], case: Case) -> NxcError:
+    listed = "\n".join(f"  {line}" for line in case.words.split(":", 1)[1].strip().splitlines())
     return ConfigError(
-        case.at("what the configuration asks for does not hold:" + case.words.split(":", 1)[1]),
-        hint="correct the role",
+        case.at(f"what the configuration asks for does not hold:\n{listed}"), hint="correct the role"
     )
 
 

@@ -84,16 +84,11 @@ class Driver:
 
     def reading(self) -> str:
         """What the composition says, and which roles are one and the same system."""
-        return f"let d = {self.text}; in {{ inherit (d) read templates; }}"
+        return self._let("{ inherit (d) read templates; }")
 
     def parts(self, roles: Sequence[str]) -> str:
         """The derivations of some roles, and what these ask of a platform."""
-        return (
-            f"let d = {self.text}; path = drv: if drv == null then null else drv.drvPath; in\n"
-            f"builtins.listToAttrs (map (role: {{ name = role; value = {{\n"
-            f"  parts = builtins.mapAttrs (_: path) d.parts.${{role}}; needs = d.needs.${{role}};\n"
-            f"}}; }}) {spell(list(roles))})"
-        )
+        return self._let(_each(roles, "drvPath"))
 
     def package(self) -> str:
         """The build document's derivation."""
@@ -101,17 +96,15 @@ class Driver:
 
     def whole(self, roles: Sequence[str]) -> str:
         """The parts of all roles, and the build document's derivation, in one go."""
-        return f"{{ parts = {self.parts(roles)}; package = ({self.text}).package.drvPath; }}"
+        return self._let(f"{{ parts = {_each(roles, 'drvPath')}; package = d.package.drvPath; }}")
 
     def outputs(self, roles: Sequence[str]) -> str:
         """The store paths of the parts of some roles and of the build document."""
-        return (
-            f"let d = {self.text}; path = drv: if drv == null then null else drv.outPath; in {{\n"
-            f"  document = d.package.outPath;\n"
-            f"  roles = builtins.listToAttrs (map (role: {{ name = role; value =\n"
-            f"    {{ parts = builtins.mapAttrs (_: path) d.parts.${{role}}; needs = d.needs.${{role}}; }};\n"
-            f"  }}) {spell(list(roles))});\n}}"
-        )
+        return self._let(f"{{ roles = {_each(roles, 'outPath')}; document = d.package.outPath; }}")
+
+    def _let(self, body: str) -> str:
+        """Name the driver, lest it is evaluated twice."""
+        return f"let d = {self.text}; in {body}"
 
     def assembled(self, parts: Mapping[str, Mapping[str, str | None]]) -> str:
         """The build document's derivation, from derivations that other processes wrote."""
@@ -120,6 +113,14 @@ class Driver:
             drvs = " ".join(f"{name} = {_import(part.get(name))};" for name in _PARTS)
             rows.append(f"  {quote(role)} = {{ {drvs} }};")
         return f"({self.text}).assemble {{\n" + "\n".join(rows) + "\n}"
+
+
+def _each(roles: Sequence[str], attribute: str) -> str:
+    part = (
+        f"{{ parts = builtins.mapAttrs (_: drv: if drv == null then null else drv.{attribute}) d.parts.${{role}};"
+        " needs = d.needs.${role}; }"
+    )
+    return f"builtins.listToAttrs (map (role: {{ name = role; value = {part}; }}) {spell(list(roles))})"
 
 
 def _import(drv: str | None) -> str:

@@ -16,8 +16,9 @@ _LAZY = re.compile(r"«[^»]+»/(.+)$")
 _AT = re.compile(r"^\s*at ((?:/|«)[^\n]*?):(\d+)(?::\d+)?:?$")
 _ERROR = re.compile(r"(?:^|\n)\s*error: ?")
 _OPTION = re.compile(r"while evaluating the option [`'‘]([^`'’:]+?)['’`]?:?$")
-_DEFINITIONS = re.compile(r"while evaluating definitions from [`'‘]([^'’]+)['’]")
-_ROLE = re.compile(r"(?:while evaluating|of) (?:the )?role [`'‘\"]?([\w.-]+)")
+_DEFINITIONS = re.compile(r"while evaluating definitions from [`'‘](.+?)['’]:?$")
+_ROLE = re.compile(r"(?:^|\s)role [`'‘\"]([\w.-]+)")
+_WITHIN = re.compile(r", role [`'‘]?[\w.-]+['’]?$")
 _NEAR = re.compile(r"Did you mean (?:one of )?(.+?)\?", re.DOTALL)
 
 
@@ -44,7 +45,7 @@ class Failure:
         for words, place in self.trace:
             definitions = _DEFINITIONS.search(words)
             if definitions:
-                found.append(Place(definitions[1]))
+                found.append(Place(_WITHIN.sub("", definitions[1])))
             elif place is not None:
                 found.append(place)
         return list(dict.fromkeys(found))
