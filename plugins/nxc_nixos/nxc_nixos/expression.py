@@ -96,7 +96,10 @@ class Driver:
 
     def whole(self, roles: Sequence[str]) -> str:
         """The parts of all roles, and the build document's derivation, in one go."""
-        return self._let(f"{{ parts = {_each(roles, 'drvPath')}; package = d.package.drvPath; }}")
+        whole = (
+            "builtins.deepSeq parts { inherit parts; package = d.package.drvPath; }"  # a role's errors first
+        )
+        return self._let(f"let parts = {_each(roles, 'drvPath')}; in {whole}")
 
     def outputs(self, roles: Sequence[str]) -> str:
         """The store paths of the parts of some roles and of the build document."""
@@ -116,11 +119,12 @@ class Driver:
 
 
 def _each(roles: Sequence[str], attribute: str) -> str:
-    part = (
-        f"{{ parts = builtins.mapAttrs (_: drv: if drv == null then null else drv.{attribute}) d.parts.${{role}};"
-        " needs = d.needs.${role}; }"
-    )
-    return f"builtins.listToAttrs (map (role: {{ name = role; value = {part}; }}) {spell(list(roles))})"
+    """The roles' parts and needs; an error on the way says which role it is of."""
+    within = 'builtins.addErrorContext "while evaluating the role `${role}\'"'
+    path = f"drv: {within} (if drv == null then null else drv.{attribute})"
+    parts = f"builtins.mapAttrs (_: {path}) ({within} d.parts.${{role}})"
+    value = f"{{ parts = {parts}; needs = {within} d.needs.${{role}}; }}"
+    return f"builtins.listToAttrs (map (role: {{ name = role; value = {value}; }}) {spell(list(roles))})"
 
 
 def _import(drv: str | None) -> str:
