@@ -85,7 +85,7 @@ in
   inherit
     describe
     kind
-    kindNames
+    pick
     ;
   all = builtins.mapAttrs complete stated;
 

@@ -164,11 +164,15 @@ let
           guest ? null,
         }:
         let
-          described = catalogue.describe flavour (
-            selected.${flavour} or { }
-            // lib.optionalAttrs (kind != null) { inherit kind; }
-            // lib.optionalAttrs (guest != null) { inherit guest; }
-          );
+          described =
+            if kind == null && guest == null then
+              selected.${flavour} or (catalogue.pick flavour)
+            else
+              catalogue.describe flavour (
+                selected.${flavour} or { }
+                // lib.optionalAttrs (kind != null) { inherit kind; }
+                // lib.optionalAttrs (guest != null) { inherit guest; }
+              );
         in
         package id described (lib.genAttrs id.compositions (name: unitOf name described));
       # The same of a call with other arguments, as another variant of setup.toml.

@@ -1,8 +1,9 @@
 # What the nixos base evaluates: one package of a project, with what it says of itself.
-#   nix-instantiate driver.nix -A package --arg source '{ composition = /abs/composition.nix; nixpkgs = /abs/nixpkgs; }' --argstr flavour vm-ramdisk
+#   nix-instantiate driver.nix -A package --argstr flavour vm-ramdisk \
+#     --arg source '{ composition = /abs/composition.nix; nixpkgs = /abs/nixpkgs; }'
 {
-  # { flake = "<reference>"; }: the packages that it makes by nxc.lib.compose, or its composition.nix with its input nixpkgs.
-  # { composition or compositions, nixpkgs, ... }: arguments of compose.
+  # { flake = "<reference>"; }: the packages that it makes by nxc.lib.compose; where it makes none, its composition.nix
+  # with its input nixpkgs. Or { composition or compositions, nixpkgs, ... }: arguments of compose.
   source,
   system ? builtins.currentSystem or "x86_64-linux",
   # Which one of several; "" is all in one.
@@ -20,15 +21,19 @@ let
   nxc = import ./. { };
 
   flake = builtins.getFlake source.flake;
-  where = if source ? flake then source.flake else toString (source.composition or source.compositions);
+  file = source.composition or source.compositions or null;
+  where = source.flake or (if builtins.isPath file then toString file else "<composition>");
   fail = message: throw "nxc: ${where}: ${message}";
 
-  made = lib.filterAttrs (name: _: lib.hasInfix "::" name) (flake.packages.${system} or { });
-  ownPackages = made != { } && (lib.head (builtins.attrValues made)) ? nxc;
-  otherSystems = lib.filter (other: other != system) (builtins.attrNames (flake.packages or { }));
+  composedIn = lib.filterAttrs (name: _: lib.hasInfix "::" name);
+  made = composedIn (flake.packages.${system} or { });
+  elsewhere = lib.filter (other: composedIn flake.packages.${other} != { }) (
+    builtins.attrNames (flake.packages or { })
+  );
 
   fileOf = name: flake.outPath + "/${name}";
   hasFile = name: builtins.pathExists (fileOf name);
+  pathOf = name: /. + builtins.unsafeDiscardStringContext (fileOf name);
   fromInputs = {
     nixpkgs =
       flake.inputs.nixpkgs
@@ -36,59 +41,56 @@ let
   }
   // (
     if hasFile "composition.nix" then
-      { composition = /. + builtins.unsafeDiscardStringContext (fileOf "composition.nix"); }
+      { composition = pathOf "composition.nix"; }
     else if hasFile "compositions.nix" then
-      { compositions = /. + builtins.unsafeDiscardStringContext (fileOf "compositions.nix"); }
+      { compositions = pathOf "compositions.nix"; }
     else
-      fail "the flake has no packages made by nxc.lib.compose, and no composition.nix ${inFlakes}"
+      fail "the flake makes no packages by nxc.lib.compose, and has no composition.nix ${inFlakes}"
   )
-  // lib.optionalAttrs (hasFile "setup.toml") { setup = fileOf "setup.toml"; }
+  // lib.optionalAttrs (hasFile "setup.toml") { setup = pathOf "setup.toml"; }
   // lib.optionalAttrs (flake.inputs ? NUR) { inherit (flake.inputs) NUR; };
-
-  arguments =
-    (if source ? flake then fromInputs else source)
-    // {
-      inherit system;
-    };
-  composed = nxc.compose arguments;
 
   packages =
     if !(source ? flake) then
-      composed
-    else if ownPackages then
+      nxc.compose (source // { inherit system; })
+    else if made != { } && (lib.head (builtins.attrValues made)) ? nxc then
       made
-    else if made == { } && otherSystems != [ ] && !(hasFile "composition.nix" || hasFile "compositions.nix") then
-      fail "the flake has packages for ${quoted otherSystems}, none for `${system}'"
+    else if made != { } then
+      fail "the flake's packages are made by another compose than ours: let its input be this library, as by `nix flake lock --override-input nxc path:${toString ./.}'"
+    else if elsewhere != [ ] then
+      fail "the flake makes packages for ${quoted elsewhere}, none for `${system}'"
     else
-      composed;
+      nxc.compose (fromInputs // { inherit system; });
 
-  # All flavours of a composition are one package with another guest; any of them gives the others.
-  partsOf = name: builtins.match "(.*)::([^:]*)" name;
-  names = lib.unique (map (name: builtins.head (partsOf name)) (builtins.attrNames packages));
+  partsOf = builtins.match "(.*)::([^:]*)";
+  compositionOf = name: builtins.head (partsOf name);
+  names = lib.unique (map compositionOf (builtins.attrNames packages));
   single = lib.filter (name: name != "") names;
   chosen =
-    if composition != null then
-      if builtins.elem composition names then
-        composition
+    if composition == null then
+      if builtins.length single == 1 then
+        builtins.head single
       else
-        fail "there is no composition `${composition}'${suggestion composition single}; there are ${quoted single}"
-    else if builtins.length single == 1 then
-      builtins.head single
+        fail "there are several compositions, say which one: ${quoted single}"
+    else if builtins.elem composition names then
+      composition
     else
-      fail "there are several compositions, say which one: ${quoted single}";
-  ofChosen = lib.filterAttrs (name: _: builtins.head (partsOf name) == chosen) packages;
-  any = builtins.head (builtins.attrValues ofChosen);
+      fail "there is no composition `${composition}'${suggestion composition single}; there are ${quoted single}";
 
+  # Any flavour's package gives those of all others.
+  ofChosen = lib.filterAttrs (name: _: compositionOf name == chosen) packages;
+  id = "${chosen}::${flavour}";
+  one = ofChosen.${id} or (builtins.head (builtins.attrValues ofChosen));
   changes =
-    lib.optionalAttrs (setup ? variant) { setupVariant = setup.variant; }
+    lib.optionalAttrs (setup.variant or null != null) { setupVariant = setup.variant; }
     // lib.optionalAttrs (setup ? params) { setupParams = setup.params; };
-  base = if changes == { } then any else any.nxc.withArguments changes;
+  changed = if changes == { } then one else one.nxc.withArguments changes;
 
   package =
-    if changes == { } && kind == null && guest == null && ofChosen ? "${chosen}::${flavour}" then
-      ofChosen."${chosen}::${flavour}"
+    if kind == null && guest == null && ofChosen ? ${id} then
+      changed
     else
-      base.nxc.withGuest { inherit flavour kind guest; };
+      changed.nxc.withGuest { inherit flavour kind guest; };
 in
 {
   inherit package;

@@ -61,12 +61,10 @@ let
 
   # Evaluates; what it builds is a list of what would be built.
   evaluation =
-    system: compositions:
+    system: arguments:
     let
       derivations = builtins.mapAttrs (_: package: builtins.unsafeDiscardStringContext package.drvPath) (
-        nxc.compose {
-          inherit nixpkgs system compositions;
-        }
+        nxc.compose ({ inherit nixpkgs system; } // arguments)
       );
     in
     (pkgsOf system).writeText "nxc-evaluation.json" (builtins.toJSON derivations);
@@ -106,10 +104,17 @@ in
   checks = forSystems (
     system:
     {
-      template = evaluation system { template = ./template/composition.nix; };
+      template = evaluation system { composition = ./template/composition.nix; };
     }
     // lib.optionalAttrs (examples != null) {
-      examples = evaluation system (lib.genAttrs names (name: examples + "/${name}/composition.nix"));
+      examples = evaluation system {
+        compositions = lib.genAttrs names (name: examples + "/${name}/composition.nix");
+        # One with a kernel, one without.
+        flavours = [
+          "docker"
+          "vm-ramdisk"
+        ];
+      };
     }
   );
 

@@ -78,6 +78,12 @@ def test_the_nix_library_and_every_package_are_inside(wheels: Path) -> None:
         "nxc_core/nix/lib/default.nix",
         "nxc_core/nix/debian/eval.nix",
         "nxc_core/nix/guest/initrd/init",
+        "nxc_core/nix/driver.nix",
+        "nxc_core/nix/flake.nix",
+        "nxc_core/nix/guests.json",
+        "nxc_core/nix/kinds/ramdisk.nix",
+        "nxc_core/nix/nixos/evaluate.nix",
+        "nxc_core/nix/template/flake.nix",
     ):
         assert wanted in names
     for package in ("nxc_core", "nxc_debian", "nxc_vm", "nxc_example"):
