@@ -220,7 +220,9 @@ def test_both_daemons_are_spoken_to(
     daemon.write_text(f"#!/bin/sh\necho '{version}'\n")
     daemon.chmod(0o755)
     monkeypatch.setattr(share, "find_daemon", lambda: str(daemon))
-    monkeypatch.setattr("nxc_core.process.find_program", lambda name, package="": name)
+    monkeypatch.setattr("nxc_core.process.find_program", lambda name, package="": "env")
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    monkeypatch.setattr(share, "NAMESPACE", ())
     assert share.serve_argv(Path("/s"))[-2:] == words
 
 

@@ -6,7 +6,7 @@ import functools
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -22,6 +22,7 @@ PROGRAM = "virtiofsd"
 PACKAGE = "virtiofsd (Debian 12: qemu-system-common)"
 PLACES = ("/usr/libexec/virtiofsd", "/usr/lib/qemu/virtiofsd", "/usr/lib/virtiofsd")
 START_TIMEOUT = 20.0
+NAMESPACE = ("--mount", "--propagation", "private")
 _SEEN_AT = "/mnt"
 _SERVE = f"""
 set -e
@@ -88,20 +89,23 @@ def serve_argv(folder: Path) -> tuple[str, ...]:
     daemon = find_daemon()
     if daemon is None:
         raise PreflightError(f"{PROGRAM} is not installed", hint=f"install {PACKAGE}, or use vm.share=9p")
-    namespace = ["--mount", "--propagation", "private"]
+    namespace: tuple[str, ...] = NAMESPACE
     if os.geteuid() != 0:
         process.find_program("newuidmap", package="uidmap")
-        namespace = ["--user", "--map-auto", "--map-root-user", *namespace]
-    unshare = process.find_program("unshare", package="util-linux")
-    return (unshare, *namespace, "sh", "-c", _SERVE, "sh", str(folder), daemon, *_folder_words(daemon))
+        namespace = ("--user", "--map-auto", "--map-root-user", *NAMESPACE)
+    enter = (process.find_program("unshare", package="util-linux"), *namespace)
+    return (*enter, "sh", "-c", _SERVE, "sh", str(folder), daemon, *_folder_words(enter, daemon))
 
 
-def _folder_words(daemon: str) -> tuple[str, ...]:
-    """Say what to serve. QEMU's own virtiofsd has QEMU's version; the later one, in Rust, began at 1."""
+def _folder_words(enter: Sequence[str], daemon: str) -> tuple[str, ...]:
+    """Say what to serve. QEMU's own virtiofsd has QEMU's version; the later one, in Rust, began at 1.
+
+    Asked in the namespace, so that what keeps it from running there is told early.
+    """
     try:
-        told = process.run((daemon, "--version"), timeout=20).text
+        told = process.run((*enter, daemon, "--version"), timeout=20).text
     except CommandError as error:
-        raise PreflightError(error.message, hint=f"reinstall {PACKAGE}, or use vm.share=9p") from error
+        raise PreflightError(error.message, hint="use 9p: -o vm.share=9p") from error
     found = re.search(r"virtiofsd\D+(\d+)\.", told)
     if found and int(found[1]) >= 5:
         return ("-o", f"source={_SEEN_AT},cache=always")
