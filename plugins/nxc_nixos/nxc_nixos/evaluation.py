@@ -48,7 +48,7 @@ class Reading:
 
 @frozen(kw_only=True)
 class Part:
-    """One role's derivations, and what it needs of a platform."""
+    """One role's derivations, each with its output (``<path>!out``), and what it needs of a platform."""
 
     derivations: Mapping[str, str | None]
     needs: tuple[Need, ...] = ()
@@ -56,7 +56,7 @@ class Part:
     @property
     def paths(self) -> tuple[str, ...]:
         """The derivations that there are."""
-        return tuple(path for path in self.derivations.values() if path is not None)
+        return tuple(part.partition("!")[0] for part in self.derivations.values() if part is not None)
 
 
 @frozen(kw_only=True)

@@ -15,6 +15,10 @@ from nxc_core.paths import nix_dir
 from nxc_nixos.options import NixosOptions
 from nxc_nixos.project import Project
 
+_NAMES = (
+    'drv = part: if part == null then null else "${part.drvPath}!${part.outputName}";'
+    " out = part: if part == null then null else part.outPath;"
+)
 _PARTS = ("toplevel", "kernel", "initrd")
 
 
@@ -88,7 +92,7 @@ class Driver:
 
     def parts(self, roles: Sequence[str]) -> str:
         """The derivations of some roles, and what these ask of a platform."""
-        return self._let(_each(roles, "drvPath"))
+        return self._let(_each(roles, "drv"))
 
     def package(self) -> str:
         """The build document's derivation."""
@@ -99,15 +103,15 @@ class Driver:
         whole = (
             "builtins.deepSeq parts { inherit parts; package = d.package.drvPath; }"  # a role's errors first
         )
-        return self._let(f"let parts = {_each(roles, 'drvPath')}; in {whole}")
+        return self._let(f"let parts = {_each(roles, 'drv')}; in {whole}")
 
     def outputs(self, roles: Sequence[str]) -> str:
         """The store paths of the parts of some roles and of the build document."""
-        return self._let(f"{{ roles = {_each(roles, 'outPath')}; document = d.package.outPath; }}")
+        return self._let(f"{{ roles = {_each(roles, 'out')}; document = d.package.outPath; }}")
 
     def _let(self, body: str) -> str:
         """Name the driver, lest it is evaluated twice."""
-        return f"let d = {self.text}; in {body}"
+        return f"let d = {self.text}; {_NAMES} in {body}"
 
     def assembled(self, parts: Mapping[str, Mapping[str, str | None]]) -> str:
         """The build document's derivation, from derivations that other processes wrote."""
@@ -118,17 +122,17 @@ class Driver:
         return f"({self.text}).assemble {{\n" + "\n".join(rows) + "\n}"
 
 
-def _each(roles: Sequence[str], attribute: str) -> str:
-    """The roles' parts and needs; an error on the way says which role it is of."""
-    within = 'builtins.addErrorContext "while evaluating the role `${role}\'"'
-    path = f"drv: {within} (if drv == null then null else drv.{attribute})"
-    parts = f"builtins.mapAttrs (_: {path}) ({within} d.parts.${{role}})"
-    value = f"{{ parts = {parts}; needs = {within} d.needs.${{role}}; }}"
-    return f"builtins.listToAttrs (map (role: {{ name = role; value = {value}; }}) {spell(list(roles))})"
+def _each(roles: Sequence[str], name: str) -> str:
+    """Spell a set with the parts and the needs of roles, each part by the function ``name``."""
+    said = f"{{ parts = builtins.mapAttrs (_: {name}) d.parts.${{role}}; needs = d.needs.${{role}}; }}"
+    return f"builtins.listToAttrs (map (role: {{ name = role; value = {said}; }}) {spell(list(roles))})"
 
 
-def _import(drv: str | None) -> str:
-    return "null" if drv is None else f"import {drv}"
+def _import(part: str | None) -> str:
+    if part is None:
+        return "null"
+    drv, _, output = part.partition("!")
+    return f"(import {drv}).{output}"  # by itself, it would be the first output by name
 
 
 def driver(project: Project, options: NixosOptions, target: Target, reference: str, system: str) -> Driver:
