@@ -53,8 +53,7 @@ def has_9p() -> bool:
 
 def find_daemon() -> str | None:
     """Return the path of virtiofsd; distributions keep it out of the way."""
-    places = [found for place in PLACES if os.access(found := place, os.X_OK)]
-    return shutil.which(PROGRAM) or (places[0] if places else None)
+    return shutil.which(PROGRAM) or next((place for place in PLACES if os.access(place, os.X_OK)), None)
 
 
 def check_share(wanted: Literal["auto", "9p", "virtiofs"]) -> Iterator[Finding]:
@@ -126,10 +125,19 @@ def serve(share: Share, id: str, node: str, log: Path, op: Operation) -> None:
     log.parent.mkdir(parents=True, exist_ok=True)
     log.unlink(missing_ok=True)
     op.spawn(DAEMON, id, (*serve_argv(share.folder), f"--socket-path={socket}"), log=log, node=node)
-    op.wait(f"virtiofsd of {node}", lambda: socket.exists() or not op.alive(daemon), timeout=START_TIMEOUT)
+    op.wait(f"virtiofsd of {node}", lambda: _listens(socket) or not op.alive(daemon), timeout=START_TIMEOUT)
     if not op.alive(daemon):
         said = last_words(log) or "it said nothing"
         raise DeployError(f"virtiofsd does not start: {said}", hint="use 9p: -o vm.share=9p")
+
+
+def _listens(socket: Path) -> bool:
+    """Whether somebody listens; trying it would use up the one connection that a daemon takes."""
+    for line in Path("/proc/net/unix").read_text(errors="replace").splitlines():
+        words = line.split(maxsplit=7)
+        if words[-1] == str(socket) and words[3] == "00010000":
+            return True
+    return False
 
 
 def last_words(log: Path) -> str:
