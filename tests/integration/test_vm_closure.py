@@ -155,8 +155,10 @@ def test_a_store_by_virtiofs(tmp_path: Path, cached: Path) -> None:
 
 
 @pytest.mark.full
-def test_a_store_by_virtiofs_after_a_power_cut(tmp_path: Path, cached: Path) -> None:
+def test_a_store_by_virtiofs_after_a_reboot_and_a_power_cut(tmp_path: Path, cached: Path) -> None:
     with standing(tmp_path, "virtiofs") as running:
+        running["node"].reboot()
+        look(running["node"], "virtiofs")
         running["node"].crash()
         running["node"].start()
         look(running["node"], "virtiofs")
