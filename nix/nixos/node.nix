@@ -60,6 +60,8 @@ in
       networking.hostName = mkDefault "";
       environment.etc."nxc/hosts.extra".source = mkDefault hosts;
       systemd.packages = [ node ];
+      # Where everyone finds nxc-node, on any base, to push a document.
+      systemd.tmpfiles.rules = [ "L+ /usr/lib/nxc - - - - ${node}/lib/nxc" ];
       systemd.services.nxc-node = {
         wantedBy = [ "sysinit.target" ];
         # Where accounts are not made before systemd starts, root's password is not there to be unlocked until then.

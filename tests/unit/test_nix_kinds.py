@@ -161,6 +161,12 @@ def test_the_way_in_survives_such_a_role() -> None:
     assert unit["wantedBy"] == ["sysinit.target"]
 
 
+def test_nxc_node_is_where_it_is_on_any_base() -> None:
+    (link,) = evaluate("ramdisk", "config.systemd.tmpfiles.rules")
+    assert link.split()[:2] == ["L+", "/usr/lib/nxc"]
+    assert link.split()[-1] == "/fake/nxc-node/lib/nxc"
+
+
 def test_without_ssh_there_is_no_way_in() -> None:
     guest = "{ ssh = false; }"
     wanted = "[ config.networking.firewall.allowedTCPPortRanges config.systemd.services config.users.users ]"

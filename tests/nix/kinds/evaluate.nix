@@ -102,6 +102,7 @@ let
     system.stateVersion = declare types.str "0.1";
     systemd.packages = list;
     systemd.services = several unit;
+    systemd.tmpfiles.rules = words;
     users.groups = free;
     users.mutableUsers = on;
     users.users = several {
