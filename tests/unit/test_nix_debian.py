@@ -16,7 +16,12 @@ from attrs import frozen
 ROOT = Path(__file__).resolve().parents[2]
 NIX = ROOT / "nix"
 CASES = ROOT / "tests/nix/debian"
-EXAMPLES = sorted(path.parent for path in (ROOT / "examples").glob("*/composition.nix"))
+ONLY_NIXOS = {"k3s"}
+EXAMPLES = sorted(
+    path.parent
+    for path in (ROOT / "examples").glob("*/composition.nix")
+    if path.parent.name not in ONLY_NIXOS
+)
 BAD = tomllib.loads((CASES / "bad.toml").read_text())
 REAL_LIB = os.environ.get("NXC_TEST_NIXPKGS_LIB")
 
@@ -96,6 +101,13 @@ def test_examples_evaluate(nix: Evaluator, example: Path) -> None:
     for role in document["roles"].values():
         assert role["failedAssertions"] == role["warnings"] == []
     assert (example / "README.md").exists()
+
+
+@pytest.mark.parametrize("name", sorted(ONLY_NIXOS))
+def test_what_only_nixos_has_is_refused_with_the_way_out(nix: Evaluator, name: str) -> None:
+    done = nix.attempt(ROOT / "examples" / name / "composition.nix")
+    assert done.returncode != 0
+    assert "--base nixos" in done.stderr
 
 
 if REAL_LIB:  # compares with nixpkgs' lib where one is given
