@@ -146,7 +146,7 @@ let
           composition: unit: builtins.mapAttrs (_: keyOf composition) unit.reading.templates
         );
         inherit parts;
-        needs = builtins.mapAttrs (_: evaluated: evaluated.config.nxc.needs or [ ]) systems;
+        needs = builtins.mapAttrs (_: evaluated: evaluated.config.nxc.needs) systems;
         assemble = make;
       }
       // others;
