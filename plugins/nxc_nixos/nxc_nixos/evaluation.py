@@ -23,6 +23,7 @@ DIVIDED_FROM = 3
 """Roles from which on they are divided over processes: each process reads the packages anew."""
 ROLES_EACH = 2
 """Roles that a process has at least, lest all together need more memory than one."""
+_COLOUR = re.compile(r"(?:\x1b|\\u001b)\[[0-9;]*m")
 _IMPURE = re.compile(r"is forbidden in (?:restricted|pure)|in pure evaluation mode")
 _URIS = (
     "https:// http:// ssh:// git+https:// git+http:// git+ssh:// git+file:// path: github: gitlab: sourcehut:"
@@ -105,11 +106,20 @@ class Evaluator:
     def assemble(self, parts: Mapping[str, Part], op: Operation) -> str:
         """Return the build document's derivation, made of derivations that are in the store."""
         expression = self.driver.assembled({role: part.derivations for role, part in parts.items()})
-        nix = self._limited()
-        if not self.free:
+        if self.free:
+            nix = self.nix
+        elif self.nix.store.is_moved:  # there, bounds keep Nix from its own derivations
+            nix = evolve(self.nix, environment=_sober(self.nix.environment))
+        else:
+            nix = self._limited()
             nix = evolve(nix, flags=(*nix.flags, "-I", f"nxc-parts={nix.store.logical}"))
         (found,) = asking.instantiate(
-            nix, expression, op, project=self.project.root, what=f"assembling {self.project.source.name}"
+            nix,
+            expression,
+            op,
+            project=self.project.root,
+            what=f"assembling {self.project.source.name}",
+            link=op.dir / "package.drv",
         )
         return found
 
@@ -140,8 +150,15 @@ class Evaluator:
             flags += ["-I", f"nxc-allowed={place}"]
         if self.project.nixpkgs_folder is not None:
             flags += ["-I", f"nixpkgs={self.project.nixpkgs_folder}"]
-        environment = {key: value for key, value in self.nix.environment.items() if key != "NIX_PATH"}
-        return evolve(self.nix, flags=tuple(flags), environment=environment)
+        return evolve(self.nix, flags=tuple(flags), environment=_sober(self.nix.environment))
+
+
+def _sober(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return what of an environment Nix itself needs; no composition sees the rest."""
+    kept = re.compile(
+        r"PATH|HOME|TMPDIR|USER|LANG|LC_\w+|TERM|NO_COLOR|XDG_\w+|\w*_(?i:proxy)|\w*SSL_\w+|SSH_\w+|NIX_\w+"
+    )
+    return {key: value for key, value in environment.items() if kept.fullmatch(key) and key != "NIX_PATH"}
 
 
 def divide(roles: Sequence[str], processes: int) -> list[list[str]]:
@@ -188,20 +205,19 @@ def to_kept_part(kept: Mapping[str, Any]) -> Part:
 
 def is_impure(error: NxcError) -> bool:
     """Whether Nix refused to read what lies outside its bounds."""
-    cause = error.__cause__
-    told = cause.stderr if isinstance(cause, CommandError) else ""
-    return bool(_IMPURE.search(told) or _IMPURE.search(error.message))
+    return bool(_IMPURE.search(_told(error)))
 
 
 def first_refusal(error: NxcError) -> str:
-    """Return the words by which Nix refused."""
+    """Return what Nix refused to read."""
+    found = re.search(r"access to (?:absolute path|path|URI) '[^']*'", _told(error))
+    return found[0] if found else "something outside the project"
+
+
+def _told(error: NxcError) -> str:
     cause = error.__cause__
     told = cause.stderr if isinstance(cause, CommandError) else error.message
-    for line in told.replace("\\n", "\n").splitlines():
-        if _IMPURE.search(line):
-            found = re.search(r"access to (?:absolute path|path|URI) '[^']*'", line)
-            return found[0] if found else re.sub(r"\x1b\[[0-9;]*m|^.*error: ", "", line).strip()
-    return "something outside the project"
+    return _COLOUR.sub("", told)
 
 
 def _count(roles: Sequence[str]) -> str:

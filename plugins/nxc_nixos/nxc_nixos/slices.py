@@ -46,7 +46,10 @@ Tokens = Sequence[Token]
 
 @frozen(kw_only=True)
 class Slices:
-    """A composition in parts: each role's own text, what all share, and what no role depends on."""
+    """A composition in parts: each role's own text, what all share, and what no role depends on.
+
+    Of its own name and of the other roles, a role's system knows nothing either: they are in no part.
+    """
 
     roles: Mapping[str, Tokens]
     rest: Tokens
@@ -85,16 +88,16 @@ def cut(tokens: Tokens) -> Slices:
     if None in inner:
         raise NotUnderstoodError("roles are inherited")
     roles = {name: tuple(tokens[a:b]) for name, (a, b) in inner.items() if name is not None}
-    holes = list(inner.values()) + [outer[name] for name in INERT if name in outer]
+    gone = [*inner.values(), *(outer[name] for name in INERT if name in outer)]
+    rest = tuple(_without(tokens, [(first - 2, last + 1) for first, last in gone]))
     inert = [token for name in INERT if name in outer for token in tokens[slice(*outer[name])]]
-    return Slices(roles=roles, rest=tuple(_without(tokens, holes)), inert=tuple(inert))
+    return Slices(roles=roles, rest=rest, inert=tuple(inert))
 
 
 def _without(tokens: Tokens, holes: Sequence[tuple[int, int]]) -> Iterator[Token]:
     place = 0
     for first, last in sorted(holes):
         yield from tokens[place:first]
-        yield Token("hole", "<>")
         place = last
     yield from tokens[place:]
 

@@ -1,0 +1,239 @@
+"""What the NixOS base evaluates again, and what it does not: roles are counted, not seconds."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from nxc_core.errors import ConfigError
+from nxc_core.model import Guest, Kind
+from tests import nixos_bench
+from tests.nixos_bench import GUEST, RAMDISK, THREE, Bench
+from tests.standin import StandIn, set_variables, stand_in
+
+ALL = ["alpha", "beta", "gamma"]
+
+
+@pytest.fixture(scope="module")
+def standin(tmp_path_factory: pytest.TempPathFactory) -> StandIn:
+    return stand_in(tmp_path_factory.mktemp("standin"))
+
+
+@pytest.fixture
+def bench(standin: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    """A project of three roles, evaluated once."""
+    set_variables(monkeypatch, standin.variables())
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    found = nixos_bench.plain(standin, tmp_path / "project")
+    found.evaluate()
+    assert found.roles() == ALL
+    return found
+
+
+def test_nothing_changed_evaluates_nothing(bench: Bench) -> None:
+    before = bench.evaluate()
+    assert (bench.roles(), bench.evaluate().package) == ([], before.package)
+
+
+def test_comments_and_spaces_evaluate_nothing(bench: Bench) -> None:
+    before = bench.evaluate()
+    bench.edit("# a comment", "# another\n\n")
+    assert (bench.evaluate(), bench.roles()) == (before, [])
+
+
+def test_the_test_script_evaluates_nothing(bench: Bench) -> None:
+    before = bench.evaluate()
+    bench.edit("succeed('true')", "fail('false')")
+    bench.edit("testScript", "rolesDistribution = { beta = 3; };\n  testScript")
+    assert (bench.evaluate(), bench.roles()) == (before, [])
+    found = bench.read()
+    assert found.test_script == "alpha.fail('false')"
+    assert [role.count for role in found.roles] == [1, 3, 1]
+
+
+def test_one_role_of_ten_evaluates_one(bench: Bench) -> None:
+    roles = "\n".join(f'r{i} = {{ ... }}: {{ environment.etc."x".text = "{i}"; }};' for i in range(10))
+    bench.source.write_text(f"{{ ... }}:\n{{ roles = {{ {roles} }}; testScript = ''; }}".replace("''", '""'))
+    first = bench.evaluate()
+    assert len(bench.roles()) == 10
+    bench.edit('text = "7"', 'text = "changed"')
+    second = bench.evaluate()
+    assert bench.roles() == ["r7"]
+    differing = {role for role in first.parts if first.parts[role] != second.parts[role]}
+    assert differing == {"r7"}
+    shutil.rmtree(Path(bench.base()._answers(bench.source, bench.op()).cache.folder))
+    assert bench.evaluate() == second, "from nothing, the same comes out"
+
+
+def test_a_new_role_evaluates_it_alone(bench: Bench) -> None:
+    bench.edit("alpha = ", "delta = { }; alpha = ")
+    found = bench.evaluate()
+    assert (set(found.parts), bench.roles()) == ({*ALL, "delta"}, ["delta"])
+    bench.edit("delta = { }; ", "")
+    assert set(bench.evaluate().parts) == set(ALL)
+    assert bench.roles() == []
+
+
+def test_what_roles_share_evaluates_all(bench: Bench) -> None:
+    bench.edit('"secret"', '"other"')
+    bench.evaluate()
+    assert bench.roles() == ALL
+
+
+def test_another_guest_evaluates_all(bench: Bench) -> None:
+    bench.evaluate(guest=Guest(console="ttyS7"))
+    assert bench.roles() == ALL
+    bench.evaluate(kind=Kind("rootfs-tar"))
+    assert bench.roles() == ALL
+
+
+def test_a_role_by_path_depends_on_its_file_alone(bench: Bench) -> None:
+    (bench.folder / "beta.nix").write_text("{ ... }: { imports = [ ./more ]; }")
+    (bench.folder / "more").mkdir()
+    (bench.folder / "more" / "default.nix").write_text('{ environment.etc."m".source = ../data.txt; }')
+    (bench.folder / "data.txt").write_text("1")
+    bench.edit('beta = { ... }: { environment.etc."beta".text = "b"; };', "beta = ./beta.nix;")
+    bench.evaluate()
+    assert bench.roles() == ["beta"]
+    (bench.folder / "data.txt").write_text("2")
+    bench.evaluate()
+    assert bench.roles() == ["beta"]
+    (bench.folder / "more" / "new.nix").write_text("{ }")
+    bench.evaluate()
+    assert bench.roles() == ["beta"], "a folder is one with all that is in it"
+    (bench.folder / "README.md").write_text("nobody reads it")
+    bench.evaluate()
+    assert bench.roles() == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "why"),
+    [
+        ("roles = {", "roles = rec {", "a rec set's roles see each other"),
+        ("in\n{", "self = {", "the set has a name"),
+        ("roles = {", "roles = { } // {", "the set is made of several"),
+    ],
+)
+def test_what_is_not_understood_is_evaluated_whole(bench: Bench, old: str, new: str, why: str) -> None:
+    text = THREE.replace(old, new)
+    bench.source.write_text(text + ("; in self" if "self" in new else ""))
+    bench.evaluate()
+    bench.roles()
+    bench.edit('text = "b"', 'text = "other"')
+    bench.evaluate()
+    assert bench.roles() == ALL, why
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        'builtins.readFile (./. + "/data.txt")',
+        'builtins.readFile (dirOf ./sub/x + "/../data.txt")',
+        'builtins.readFile (./sub + "/../data.txt")',
+        'builtins.readFile (@folder@ + "/data.txt")',
+        "toString (builtins.attrNames (builtins.readDir ./.)) + builtins.readFile ./data.txt",
+        "(import ./reader.nix)",
+    ],
+)
+def test_a_file_that_a_role_reads_is_seen_to_change(bench: Bench, expression: str) -> None:
+    (bench.folder / "sub").mkdir()
+    (bench.folder / "sub" / "x").write_text("")
+    (bench.folder / "data.txt").write_text("1")
+    (bench.folder / "reader.nix").write_text("builtins.readFile ./data.txt")
+    bench.edit('"b"', expression.replace("@folder@", f'/. + "{bench.folder}"'))
+    before = bench.evaluate()
+    bench.roles()
+    (bench.folder / "data.txt").write_text("2")
+    after = bench.evaluate()
+    assert "beta" in bench.roles()
+    assert before.parts["beta"] != after.parts["beta"]
+
+
+def test_the_fingerprint_follows_what_may_change_the_result(bench: Bench) -> None:
+    before = bench.fingerprint()
+    assert bench.fingerprint() == before
+    bench.edit('"b"', '"other"')
+    changed = bench.fingerprint()
+    assert changed != before
+    (bench.standin.nixpkgs / "new-file").write_text("")
+    try:
+        assert bench.fingerprint() != changed, "nixpkgs outside a store is looked through"
+    finally:
+        (bench.standin.nixpkgs / "new-file").unlink()
+    bench.options["setup_params"] = ("a=1",)
+    assert bench.fingerprint() != changed
+    bench.options = {**bench.options, "setup_params": (), "jobs": 7, "show_trace": True}
+    shown = bench.fingerprint()
+    assert bench.fingerprint() == shown, "how a thing is evaluated does not count"
+
+
+def test_a_derivation_that_was_collected_is_written_again(bench: Bench) -> None:
+    found = bench.evaluate()
+    gone = bench.standin.physical(found.parts["beta"].paths[0])
+    gone.chmod(0o644)
+    bench.standin.run("nix-store", "--delete", "--ignore-liveness", *sorted(_above(bench, found.package)))
+    assert not gone.exists()
+    assert bench.evaluate() == found
+    assert "beta" in bench.roles()
+    assert gone.exists()
+
+
+def _above(bench: Bench, package: str) -> set[str]:
+    beta = bench.evaluate().parts["beta"].paths[0]
+    up = bench.standin.run("nix-store", "--query", "--referrers-closure", beta).split()
+    return {beta, package, *up}
+
+
+def test_a_collected_result_makes_another_fingerprint(bench: Bench) -> None:
+    base, op = bench.base(), bench.op()
+    artifact = base.build(bench.request(base, op), op)
+    assert base.fingerprint(bench.source, RAMDISK, GUEST, op) == bench.fingerprint()
+    made = next(boot.initrd for boot in artifact.roles.values())
+    assert made is not None
+    assert base.fingerprint(bench.source, RAMDISK, GUEST, op) == bench.fingerprint()
+    (op.dir / "outputs.json").write_text('["/nix/store/gone"]')
+    assert base.fingerprint(bench.source, RAMDISK, GUEST, op) != bench.fingerprint()
+
+
+# What cannot be digested
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ('builtins.getEnv "HOME"', "getEnv in composition.nix"),
+        ("toString builtins.currentTime", "currentTime in composition.nix"),
+        ('builtins.readFile "/etc/hostname"', "access to absolute path '/etc/hostname'"),
+        ("builtins.readFile ../outside.txt", "outside.txt'"),
+    ],
+)
+def test_what_is_impure_is_evaluated_each_time_with_a_word(bench: Bench, text: str, told: str) -> None:
+    (bench.folder.parent / "outside.txt").write_text("out")
+    bench.edit('"b"', text)
+    bench.evaluate()
+    assert any(told in warning for warning in bench.warnings()), bench.warnings()
+    assert "beta" in bench.roles()
+    bench.evaluate()
+    assert bench.roles() == ALL, "nothing of it is kept"
+    assert bench.fingerprint() != bench.fingerprint()
+
+
+def test_pure_refuses_what_is_impure(bench: Bench) -> None:
+    bench.options["pure"] = True
+    bench.edit('"b"', 'builtins.readFile "/etc/hostname"')
+    with pytest.raises(ConfigError) as told:
+        bench.evaluate()
+    assert "/etc/hostname" in told.value.message
+
+
+def test_the_environment_is_not_seen_unless_asked_for(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MINE", "seen")
+    bench.edit('"b"', '(import ./hidden.nix) ("get" + "Env") "MINE"')
+    (bench.folder / "hidden.nix").write_text("name: builtins.${name}")
+    assert bench.evaluate() == (pure := bench.evaluate())
+    bench.options["impure"] = True
+    free = bench.evaluate()
+    assert free.parts["beta"] != pure.parts["beta"]
+    assert free.parts["alpha"] == pure.parts["alpha"]
