@@ -6,6 +6,7 @@ import os
 import secrets
 import shutil
 import signal
+import socket
 import threading
 import time
 from collections.abc import Sequence
@@ -94,6 +95,21 @@ def test_the_users_settings_stay_and_ours_are_added(tmp_path: Path) -> None:
     assert made["A"] == "b"
     assert made["NIX_REMOTE"] == "daemon"
     assert "substitute = false" in asking.environment(store, offline=True, environ={})["NIX_CONFIG"]
+
+
+def test_offline_nothing_leaves_the_machine(here: Here, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(0)
+        address = f"http://127.0.0.1:{server.getsockname()[1]}/x.tar.gz"
+        offline = nix_in(tmp_path, offline=True)
+        for expression in (
+            f'builtins.fetchTarball "{address}"',
+            f'builtins.fetchGit "{address}"',
+            f'(builtins.getFlake "{address}").outPath',
+        ):
+            assert "not" in offline.fails(lambda text=expression: offline.evaluate(text)).message  # type: ignore[misc]
+        with pytest.raises(BlockingIOError):
+            server.accept()
 
 
 def test_features_can_be_used_whatever_the_user_set(here: Here, tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ class Case:
     tails: Mapping[str, Sequence[str]] = field(factory=dict)
     untracked: Callable[[], Sequence[str]] = tuple
     version: tuple[int, ...] = ()
+    offline: bool = False
 
     @property
     def words(self) -> str:

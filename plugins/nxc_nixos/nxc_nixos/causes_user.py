@@ -169,10 +169,15 @@ def _download(match: re.Match[str], case: Case) -> NxcError:
             else "is the address right?"
         )
         return ConfigError(case.at(f"{address} cannot be fetched: {why}"), hint=hint)
-    registry = "flake-registry" in address
-    what = "the registry of flakes, to find an input that flake.nix does not name," if registry else address
+    if "flake-registry" in address:
+        address = "the registry of flakes, to find an input that flake.nix does not name,"
+    if case.offline:
+        return PreflightError(
+            f"{address} is not on this machine, and nxc is offline",
+            hint="build once without --offline; flake.lock then holds its version (`nix flake lock`)",
+        )
     return PreflightError(
-        f"{what} cannot be reached: {why}",
+        f"{address} cannot be reached: {why}",
         hint="check the network; inputs that flake.lock holds and that were fetched once need none: "
         "write it where there is one (nix flake lock)",
     )

@@ -25,6 +25,7 @@ def complain(
     untracked: Callable[[], Sequence[str]] = tuple,
     show_trace: bool = False,
     version: tuple[int, ...] = (),
+    offline: bool = False,
 ) -> NxcError:
     """Return one error for all that Nix wrote, as records or for a person.
 
@@ -40,6 +41,7 @@ def complain(
         tails=tails or {},
         untracked=untracked,
         version=version,
+        offline=offline,
     )
     error = _judge(case, read_failures(stderr), rendered(stderr))
     if show_trace:

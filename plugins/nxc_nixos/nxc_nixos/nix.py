@@ -27,6 +27,10 @@ BUILD = 86400.0
 """Seconds that one evaluation and one build may take."""
 _VERSION = re.compile(r"(\d+(?:\.\d+)+)\S*\s*$")
 _PLACES = ("/nix/var/nix/profiles/default/bin", "~/.nix-profile/bin", "~/.local/state/nix/profile/bin")
+_PROXIES = ("http_proxy", "https_proxy", "ftp_proxy", "all_proxy")
+NOWHERE = "http://127.0.0.1:9"
+"""A proxy that is not there: nothing leaves the machine."""
+OFFLINE = ("substitute = false", "download-attempts = 1", "connect-timeout = 1", "tarball-ttl = 4294967295")
 _FEATURES = "extra-experimental-features = nix-command flakes"
 
 
@@ -98,14 +102,13 @@ def environment(
     if os.geteuid() == 0 and not store.is_daemon and not _has_build_users(environ):
         settings.append("build-users-group =")
     if offline:
-        settings += ["substitute = false", "download-attempts = 1", "connect-timeout = 1"]
-        settings.append("tarball-ttl = 4294967295")
+        settings += OFFLINE
     config = "\n".join(line for line in settings if line)
-    return {
-        **environ,
-        "NIX_CONFIG": config,
-        "NIX_REMOTE": store.uri,
-    }
+    made = {**environ, "NIX_CONFIG": config, "NIX_REMOTE": store.uri}
+    if offline:  # Nix has no setting that forbids all of its downloads
+        made |= {name: NOWHERE for form in _PROXIES for name in (form, form.upper())}
+        made |= {"no_proxy": "", "NO_PROXY": "", "GIT_SSH_COMMAND": "false"}
+    return made
 
 
 def _has_build_users(environ: Mapping[str, str]) -> bool:
@@ -283,6 +286,7 @@ def refuse(nix: Nix, error: CommandError, log: Log, op: Operation, *, project: P
         untracked=lambda: untracked(project, op),
         show_trace=nix.show_trace,
         version=nix.version,
+        offline=op.offline,
     )
     if kept is not None and not isinstance(found, Interrupted):
         found.hint = "; ".join(filter(None, [found.hint, f"all that Nix said: {kept}"]))
