@@ -378,6 +378,18 @@ def test_findings(op: Operation, stand_in: Path, monkeypatch: pytest.MonkeyPatch
     assert not findings["processor"].ok
 
 
+def test_kvm_that_cannot_be_had_is_told_before_anything_is_built(
+    op: Operation, stand_in: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(accelerator, "DEVICE", stand_in / "none")
+    with pytest.raises(PreflightError, match="KVM cannot be used: there is no"):
+        VmRamdisk(RamdiskOptions(accelerator="kvm")).require(op)
+    VmRamdisk(RamdiskOptions()).require(op)
+    (stand_in / "version").write_text("6.2.0")
+    with pytest.raises(PreflightError, match=r"is 6\.2"):
+        VmRamdisk(RamdiskOptions()).require(op)
+
+
 def test_qemu_is_missing(op: Operation, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(qemu, "PROGRAM", "qemu-system-none")
     findings = {found.subject: found for found in VmRamdisk(RamdiskOptions(accelerator="tcg")).check(op)}
