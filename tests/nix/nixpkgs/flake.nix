@@ -1,4 +1,4 @@
-# A stand-in for nixpkgs: the same outputs, a hundredth of the content, built with this machine's own programs.
+# A stand-in for nixpkgs: the same outputs, next to no content, built with this machine's own programs.
 {
   outputs =
     { self }:

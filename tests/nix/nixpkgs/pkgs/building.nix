@@ -23,30 +23,28 @@ let
       licenses = lib.toList (meta.license or [ ]);
       unfree = lib.any (license: !(license.free or true)) licenses;
       allowed =
-        settings.allowUnfree or false || (settings.allowUnfreePredicate or (_: false)) { inherit name meta; pname = name; };
+        settings.allowUnfree or false
+        || (settings.allowUnfreePredicate or (_: false)) {
+          inherit name meta;
+          pname = name;
+        };
     in
     if unfree && !allowed then
       throw ''
-        Package ‘${name}’ in ${meta.position or "the stand-in nixpkgs"} has an unfree license (‘unfree’), refusing to evaluate.
+        Package ‘${name}’ in ${meta.position or "the stand-in"} has an unfree license (‘unfree’), refusing to evaluate.
 
-        a) To temporarily allow unfree packages, you can use an environment variable
-           for a single invocation of the nix tools.
-
-             $ export NIXPKGS_ALLOW_UNFREE=1
-
-        b) For `nixos-rebuild` you can set
-          { nixpkgs.config.allowUnfree = true; }
-        in configuration.nix to override this.
+        Allow it by NIXPKGS_ALLOW_UNFREE=1 or { nixpkgs.config.allowUnfree = true; }
       ''
     else if meta.broken or false && !(settings.allowBroken or false) then
-      throw "Package ‘${name}’ in the stand-in nixpkgs is marked as broken, refusing to evaluate."
+      throw "Package ‘${name}’ in the stand-in is marked as broken, refusing to evaluate."
     else
       true;
 
   mkDerivation =
     argument:
     let
-      attrs = if builtins.isFunction argument then argument (attrs // { finalPackage = self; }) else argument;
+      attrs =
+        if builtins.isFunction argument then argument (attrs // { finalPackage = self; }) else argument;
       name = attrs.name or "${attrs.pname}-${attrs.version}";
       meta = attrs.meta or { };
       # Null inputs are left out, as stdenv does.
@@ -81,7 +79,9 @@ let
           override = _: self;
           overrideAttrs =
             change:
-            mkDerivation (attrs // (if builtins.isFunction change then callChange change attrs else change));
+            mkDerivation (
+              attrs // (if builtins.isFunction change then callChange change attrs else change)
+            );
         }
         // (attrs.passthru or { })
         // {

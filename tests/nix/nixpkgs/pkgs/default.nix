@@ -1,4 +1,4 @@
-# The first layer of the package set: what every nixpkgs has, and the few programs that compositions here name.
+# The package set before overlays: nixpkgs' functions, and the few programs that compositions here name.
 {
   final,
   lib,

@@ -1,4 +1,4 @@
-# Kernels: by default files that only look like one; with a machine (../machine.nix) the real one of a Debian system.
+# Kernels: files that only look like one. With a machine (machine.nix) `linux' is that of a Debian system.
 { final, lib }:
 let
   stub =
@@ -20,7 +20,7 @@ let
         touch $out/lib/modules/${version}/modules.dep
       '';
 
-  packagesFor = kernel: rec {
+  packagesFor = kernel: {
     inherit kernel;
     inherit (final) stdenv;
     extend = _: packagesFor kernel;

@@ -1,12 +1,14 @@
-# What a booted stand-in runs on: nothing, or the kernel and the programs of a Debian system (../machine, brought by a
-# test that boots: usr, busybox, vmlinuz, modules).
+# What a booted stand-in runs on: nothing, or the kernel and the programs of a Debian system. Whoever boots one
+# brings it as the folder machine beside default.nix: usr, busybox, vmlinuz, modules, release.
 { final, lib }:
 let
   isGiven = builtins.pathExists ../machine;
-  given = name: builtins.path {
-    inherit name;
-    path = ../machine + "/${name}";
-  };
+  given =
+    name:
+    builtins.path {
+      inherit name;
+      path = ../machine + "/${name}";
+    };
   release = lib.removeSuffix "\n" (builtins.readFile ../machine/release);
 in
 {
@@ -46,7 +48,8 @@ in
       bin_out=$PWD/root
       mkdir -p root/nix
       find root -exec touch -h -d @1 {} +
-      (cd root && find . | LC_ALL=C sort | cpio --quiet -o -H newc --reproducible -R 0:0 | gzip -9n) > $out/initrd
+      (cd root && find . | LC_ALL=C sort | cpio --quiet -o -H newc --reproducible -R 0:0) >initrd
+      gzip -9n <initrd >$out/initrd
     '';
 }
 // lib.optionalAttrs isGiven {

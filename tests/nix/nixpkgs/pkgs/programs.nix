@@ -123,8 +123,10 @@ stubs
   };
   coreutils = hostProgram "coreutils" {
     commands = lib.splitString " " (
-      "[ base64 basename cat chmod chown chroot cp cut date dd df dirname du echo env expr false head id install ln ls md5sum mkdir mkfifo mknod mktemp mv nproc "
-      + "printf pwd readlink realpath rm rmdir seq sha256sum sleep sort split stat stty sync tac tail tee test timeout touch tr true truncate tty uname uniq wc who yes"
+      "[ base64 basename cat chmod chown chroot cp cut date dd df dirname du echo env expr false "
+      + "head id install ln ls md5sum mkdir mkfifo mknod mktemp mv nproc printf pwd readlink "
+      + "realpath rm rmdir seq sha256sum sleep sort split stat stty sync tac tail tee test timeout "
+      + "touch tr true truncate tty uname uniq wc who yes"
     );
   };
   findutils = hostProgram "findutils" {

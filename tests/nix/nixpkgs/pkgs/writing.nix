@@ -84,7 +84,11 @@ in
     name: files:
     final.runCommand name { inherit files; } "cat $files > $out";
   writeReferencesToFile =
-    path: final.runCommand "references" { } "cp ${final.closureInfo { rootPaths = [ path ]; }}/store-paths $out";
+    path:
+    let
+      closure = final.closureInfo { rootPaths = [ path ]; };
+    in
+    final.runCommand "references" { } "cp ${closure}/store-paths $out";
   substituteAll =
     args:
     final.writeText (args.name or (baseNameOf (toString args.src))) (

@@ -7,10 +7,12 @@
 }:
 let
   inherit (lib) mkOption types;
-  flag = default: mkOption {
-    type = types.bool;
-    inherit default;
-  };
+  flag =
+    default:
+    mkOption {
+      type = types.bool;
+      inherit default;
+    };
   words = mkOption {
     type = types.listOf types.str;
     default = [ ];
@@ -112,16 +114,16 @@ in
     assertions = [
       {
         assertion = !config.boot.loader.grub.enable || config.boot.loader.grub.device != "";
-        message = "You must set the option ‘boot.loader.grub.devices’ or 'boot.loader.grub.mirroredBoots' to make the system bootable.";
+        message = "boot.loader.grub is enabled and has no device.";
       }
       {
         assertion =
           config.boot.initrd.systemd.enable -> config.boot.initrd.postMountCommands == "";
-        message = "systemd stage 1 does not support 'boot.initrd.postMountCommands'.";
+        message = "boot.initrd.postMountCommands is not for a stage 1 by systemd.";
       }
       {
         assertion = config.fileSystems ? "/";
-        message = "The ‘fileSystems’ option does not specify your root file system.";
+        message = "fileSystems has no root.";
       }
     ];
   };

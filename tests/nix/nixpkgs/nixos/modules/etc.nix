@@ -62,7 +62,9 @@ let
     + lib.optionalString (file.mode != "symlink") ''
       printf '%s\n' ${file.mode} > $out/etc/${target}.mode
     '';
-  variables = lib.mapAttrsToList (name: value: "export ${name}=${lib.escapeShellArg (toString value)}\n");
+  variables = lib.mapAttrsToList (
+    name: value: "export ${name}=${lib.escapeShellArg (toString value)}\n"
+  );
 in
 {
   options = {

@@ -47,7 +47,9 @@ let
           default = false;
         };
       };
-      config.device = lib.mkIf (lib.elem config.fsType [ "tmpfs" "overlay" ]) (lib.mkDefault config.fsType);
+      config.device = lib.mkIf (config.fsType == "tmpfs" || config.fsType == "overlay") (
+        lib.mkDefault config.fsType
+      );
     };
   early = [
     "/"
@@ -79,8 +81,7 @@ in
       default = lib.filter isEarly all;
     };
   };
-  config.environment.etc.fstab.text = lib.concatMapStrings (
-    system:
-    "${toString system.device} ${system.mountPoint} ${system.fsType} ${lib.concatStringsSep "," system.options} 0 0\n"
-  ) all;
+  config.environment.etc.fstab.text = lib.concatMapStrings (system: ''
+    ${toString system.device} ${system.mountPoint} ${system.fsType} ${lib.concatStringsSep "," system.options} 0 0
+  '') all;
 }

@@ -2,10 +2,12 @@
 { config, lib, ... }:
 let
   inherit (lib) mkOption types;
-  flag = default: mkOption {
-    type = types.bool;
-    inherit default;
-  };
+  flag =
+    default:
+    mkOption {
+      type = types.bool;
+      inherit default;
+    };
   ports = mkOption {
     type = types.listOf types.port;
     default = [ ];

@@ -51,10 +51,7 @@ in
       {
         assertion =
           !(options.nixpkgs.pkgs.highestPrio < 1500 && options.nixpkgs.config.highestPrio < 1500);
-        message = ''
-          Your system configures nixpkgs with an externally created instance.
-          `nixpkgs.config` options should be passed when creating the instance instead.
-        '';
+        message = "nixpkgs.config has no effect on packages that were made elsewhere (nixpkgs.pkgs).";
       }
     ];
   };

@@ -1,4 +1,4 @@
-# Services that the library and the examples touch; each ends in a unit, or in a file that a test can read.
+# Services that the library and the examples touch; each ends in a unit, or in a file for tests to read.
 {
   config,
   lib,
@@ -7,10 +7,12 @@
 }:
 let
   inherit (lib) mkOption types;
-  flag = default: mkOption {
-    type = types.bool;
-    inherit default;
-  };
+  flag =
+    default:
+    mkOption {
+      type = types.bool;
+      inherit default;
+    };
   text = mkOption {
     type = types.lines;
     default = "";
@@ -93,7 +95,9 @@ in
     })
     (lib.mkIf cfg.openssh.enable {
       networking.firewall.allowedTCPPorts = lib.mkIf cfg.openssh.openFirewall cfg.openssh.ports;
-      environment.etc."ssh/sshd_config".text = "PermitRootLogin ${cfg.openssh.settings.PermitRootLogin}\n";
+      environment.etc."ssh/sshd_config".text = ''
+        PermitRootLogin ${cfg.openssh.settings.PermitRootLogin}
+      '';
       systemd.services.sshd = {
         wantedBy = [ "multi-user.target" ];
         serviceConfig.ExecStart = "${pkgs.openssh}/bin/sshd -D";

@@ -1,5 +1,5 @@
-# The initial ramdisk: mounts what is needed for boot and starts what `init=` says. As in NixOS' scripted stage 1, a
-# relative device is relative to the ramdisk's root, and overlay's folders lie below the new root.
+# The initial ramdisk: mounts what is needed for boot and starts what `init=` says. As in NixOS' scripted stage 1,
+# a relative device is relative to the ramdisk's root, and overlay's folders lie below the new root.
 {
   config,
   lib,
@@ -8,6 +8,13 @@
 }:
 let
   cfg = config.boot.initrd;
+  # File systems that are modules of the same name.
+  drivers = [
+    "9p"
+    "overlay"
+    "squashfs"
+    "virtiofs"
+  ];
   mount = system: ''
     mount_one ${
       lib.escapeShellArgs [
@@ -41,7 +48,7 @@ in
   config.boot.initrd = {
     availableKernelModules = [ "virtio_pci" ];
     kernelModules = lib.concatMap (
-      system: lib.optional (lib.elem system.fsType [ "overlay" "squashfs" "9p" "virtiofs" ]) system.fsType
+      system: lib.optional (lib.elem system.fsType drivers) system.fsType
     ) config.standIn.earlyFileSystems;
   };
   config.system.build = lib.mkIf (!config.boot.isContainer) {

@@ -19,10 +19,12 @@ let
     type = types.lines;
     default = "";
   };
-  flag = default: mkOption {
-    type = types.bool;
-    inherit default;
-  };
+  flag =
+    default:
+    mkOption {
+      type = types.bool;
+      inherit default;
+    };
 
   relations = {
     After = "after";
@@ -83,10 +85,12 @@ let
       default = "";
     };
   };
-  of = extra: mkOption {
-    type = types.attrsOf (types.submodule [ common extra ]);
-    default = { };
-  };
+  of =
+    extra:
+    mkOption {
+      type = types.attrsOf (types.submodule [ common extra ]);
+      default = { };
+    };
 
   value = value: if builtins.isBool value then lib.boolToString value else toString value;
   setting = key: given: lib.concatMapStrings (one: "${key}=${value one}\n") (lib.toList given);
@@ -100,35 +104,51 @@ let
       "StartLimitIntervalSec=${toString unit.startLimitIntervalSec}\n"
     + settings unit.unitConfig;
 
-  command = name: kind: text: "${pkgs.writeShellScript "unit-script-${name}-${kind}" "set -e\n${text}"}";
+  command =
+    name: kind: text:
+    "${pkgs.writeShellScript "unit-script-${name}-${kind}" "set -e\n${text}"}";
   serviceText =
     name: unit:
     let
-      path = unit.path ++ [ pkgs.coreutils pkgs.findutils pkgs.gnugrep pkgs.gnused config.systemd.package ];
-      environment = lib.filterAttrs (_: value: value != null) unit.environment // {
-        PATH = unit.environment.PATH or "${lib.makeBinPath path}:${lib.concatMapStringsSep ":" (p: "${p}/sbin") path}";
-      };
+      path = unit.path ++ [
+        pkgs.coreutils
+        pkgs.findutils
+        pkgs.gnugrep
+        pkgs.gnused
+        config.systemd.package
+      ];
+      search = lib.concatMapStringsSep ":" (package: "${package}/bin:${package}/sbin") path;
+      environment = {
+        PATH = search;
+      }
+      // lib.filterAttrs (_: value: value != null) unit.environment;
+      run =
+        key: kind:
+        lib.optionalAttrs (unit.${kind} != "") { ${key} = command name kind unit.${kind}; };
     in
     head unit
     + "\n[Service]\n"
-    + lib.concatStrings (lib.mapAttrsToList (key: value: "Environment=\"${key}=${value}\"\n") environment)
+    + lib.concatStrings (
+      lib.mapAttrsToList (key: value: "Environment=\"${key}=${value}\"\n") environment
+    )
     + settings (
-      lib.optionalAttrs (unit.preStart != "") { ExecStartPre = command name "pre-start" unit.preStart; }
-      // lib.optionalAttrs (unit.script != "") { ExecStart = command name "start" unit.script; }
-      // lib.optionalAttrs (unit.postStart != "") { ExecStartPost = command name "post-start" unit.postStart; }
+      run "ExecStartPre" "preStart"
+      // run "ExecStart" "script"
+      // run "ExecStartPost" "postStart"
       // unit.serviceConfig
     );
+
+  # All units of a kind, with the text of their files in `body'.
+  render =
+    kind: body:
+    lib.mapAttrs' (
+      name: unit: lib.nameValuePair "${name}.${kind}" (unit // { body = body name unit; })
+    ) config.systemd."${kind}s";
   rendered =
-    lib.mapAttrs' (name: unit: lib.nameValuePair "${name}.service" (unit // { body = serviceText name unit; })) config.systemd.services
-    // lib.mapAttrs' (name: unit: lib.nameValuePair "${name}.target" (unit // { body = head unit; })) config.systemd.targets
-    // lib.mapAttrs' (
-      name: unit:
-      lib.nameValuePair "${name}.socket" (unit // { body = head unit + "\n[Socket]\n" + settings unit.socketConfig; })
-    ) config.systemd.sockets
-    // lib.mapAttrs' (
-      name: unit:
-      lib.nameValuePair "${name}.timer" (unit // { body = head unit + "\n[Timer]\n" + settings unit.timerConfig; })
-    ) config.systemd.timers;
+    render "service" serviceText
+    // render "target" (_: head)
+    // render "socket" (_: unit: head unit + "\n[Socket]\n" + settings unit.socketConfig)
+    // render "timer" (_: unit: head unit + "\n[Timer]\n" + settings unit.timerConfig);
 
   # A unit that a package brings is only added to.
   place =
@@ -192,7 +212,9 @@ in
     network.enable = flag false;
   };
   config = {
-    environment.etc."tmpfiles.d/00-nixos.conf".text = lib.concatMapStrings (rule: "${rule}\n") config.systemd.tmpfiles.rules;
+    environment.etc."tmpfiles.d/00-nixos.conf".text = lib.concatMapStrings (
+      rule: "${rule}\n"
+    ) config.systemd.tmpfiles.rules;
     environment.etc."systemd/system".source = pkgs.runCommand "system-units" { } (
       "mkdir -p $out\n"
       + lib.concatMapStrings bring (lib.unique config.systemd.packages)

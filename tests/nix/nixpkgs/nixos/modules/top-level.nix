@@ -8,6 +8,7 @@
 let
   inherit (lib) mkOption types;
   failed = map (entry: entry.message) (lib.filter (entry: !entry.assertion) config.assertions);
+  inherit (config.system.boot) loader;
   ifMachine = lib.optionalString (!config.boot.isContainer);
   toplevel =
     pkgs.runCommand "nixos-system-${config.system.name}-${config.system.nixos.label}"
@@ -19,12 +20,12 @@ let
       ''
         mkdir $out
         ${ifMachine ''
-          kernel=${config.system.build.kernel}/${config.system.boot.loader.kernelFile}
-          [ -f $kernel ] || { echo "The bootloader cannot find the proper kernel image."; false; }
+          kernel=${config.system.build.kernel}/${loader.kernelFile}
+          [ -f $kernel ] || { echo "there is no kernel $kernel"; false; }
           ln -s $kernel $out/kernel
           ln -s ${config.system.modulesTree} $out/kernel-modules
           printf %s "$kernelParams" > $out/kernel-params
-          ln -s ${config.system.build.initialRamdisk}/${config.system.boot.loader.initrdFile} $out/initrd
+          ln -s ${config.system.build.initialRamdisk}/${loader.initrdFile} $out/initrd
         ''}
         cp ${config.system.build.activation} $out/activate
         cp ${config.system.build.bootStage2} $out/init

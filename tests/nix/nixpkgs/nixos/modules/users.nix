@@ -7,14 +7,18 @@
 }:
 let
   inherit (lib) mkOption types;
-  orNull = type: mkOption {
-    type = types.nullOr type;
-    default = null;
-  };
-  flag = default: mkOption {
-    type = types.bool;
-    inherit default;
-  };
+  orNull =
+    type:
+    mkOption {
+      type = types.nullOr type;
+      default = null;
+    };
+  flag =
+    default:
+    mkOption {
+      type = types.bool;
+      inherit default;
+    };
   user =
     { name, config, ... }:
     {
@@ -93,6 +97,7 @@ let
     }) (lib.attrNames config.users.users ++ lib.attrNames config.users.groups)
   );
   numberOf = entry: number: toString (if number == null then numbers.${entry.name} else number);
+  lines = fields: lib.concatMapStrings (entry: "${lib.concatStringsSep ":" (fields entry)}\n");
   groupOf = user: config.users.groups.${user.group} or config.users.groups.nogroup;
 in
 {
@@ -136,21 +141,32 @@ in
         {
           passwd = {
             mode = "0644";
-            text = lib.concatMapStrings (
-              user: "${user.name}:x:${numberOf user user.uid}:${numberOf (groupOf user) (groupOf user).gid}:${user.description}:${user.home}:${user.shell}\n"
-            ) all;
+            text = lines (user: [
+              user.name
+              "x"
+              (numberOf user user.uid)
+              (numberOf (groupOf user) (groupOf user).gid)
+              user.description
+              user.home
+              user.shell
+            ]) all;
           };
           group = {
             mode = "0644";
-            text = lib.concatMapStrings (
-              group: "${group.name}:x:${numberOf group group.gid}:${lib.concatStringsSep "," group.members}\n"
-            ) (lib.attrValues config.users.groups);
+            text = lines (group: [
+              group.name
+              "x"
+              (numberOf group group.gid)
+              (lib.concatStringsSep "," group.members)
+            ]) (lib.attrValues config.users.groups);
           };
           shadow = {
             mode = "0600";
-            text = lib.concatMapStrings (
-              user: "${user.name}:${if user.hashedPassword == null then "!" else user.hashedPassword}:1::::::\n"
-            ) all;
+            text = lines (user: [
+              user.name
+              (if user.hashedPassword == null then "!" else user.hashedPassword)
+              "1::::::"
+            ]) all;
           };
         }
       ]
