@@ -21,7 +21,8 @@ from nxc_debian import images
 from nxc_debian.cpio import Member, folder, write_archive
 from nxc_vm import share
 
-pytestmark = [pytest.mark.live, pytest.mark.timeout(1800)]
+# That a NixOS guest boots by virtiofs is test_nixos_boot's to show in every run.
+pytestmark = [pytest.mark.live, pytest.mark.full, pytest.mark.timeout(1800)]
 
 SYSTEM = "nix/store/1111-system"
 REGISTRATION = "nix/store/2222-closure-info/registration"
@@ -154,7 +155,6 @@ def test_a_store_by_virtiofs(tmp_path: Path, cached: Path) -> None:
     assert not (tmp_path / SYSTEM / "mark").exists()
 
 
-@pytest.mark.full
 def test_a_store_by_virtiofs_after_a_reboot_and_a_power_cut(tmp_path: Path, cached: Path) -> None:
     with standing(tmp_path, "virtiofs") as running:
         running["node"].reboot()
@@ -164,7 +164,6 @@ def test_a_store_by_virtiofs_after_a_reboot_and_a_power_cut(tmp_path: Path, cach
         look(running["node"], "virtiofs")
 
 
-@pytest.mark.full
 def test_a_store_by_9p(tmp_path: Path, cached: Path) -> None:
     """Debian's generic kernel has 9p, the cloud kernel has not."""
     with standing(tmp_path, "9p") as running:
