@@ -33,7 +33,13 @@ let
 
   fileOf = name: flake.outPath + "/${name}";
   hasFile = name: builtins.pathExists (fileOf name);
-  pathOf = name: /. + builtins.unsafeDiscardStringContext (fileOf name);
+  # In a store that is not where its paths say, only a string with its context is found.
+  foundOr =
+    otherwise: name:
+    let
+      path = /. + builtins.unsafeDiscardStringContext (fileOf name);
+    in
+    if builtins.pathExists path then path else otherwise (fileOf name);
   fromInputs = {
     nixpkgs =
       flake.inputs.nixpkgs
@@ -41,13 +47,13 @@ let
   }
   // (
     if hasFile "composition.nix" then
-      { composition = pathOf "composition.nix"; }
+      { composition = foundOr import "composition.nix"; }
     else if hasFile "compositions.nix" then
-      { compositions = pathOf "compositions.nix"; }
+      { compositions = foundOr import "compositions.nix"; }
     else
       fail "the flake makes no packages by nxc.lib.compose, and has no composition.nix ${inFlakes}"
   )
-  // lib.optionalAttrs (hasFile "setup.toml") { setup = pathOf "setup.toml"; }
+  // lib.optionalAttrs (hasFile "setup.toml") { setup = foundOr (file: file) "setup.toml"; }
   // lib.optionalAttrs (flake.inputs ? NUR) { inherit (flake.inputs) NUR; };
 
   packages =

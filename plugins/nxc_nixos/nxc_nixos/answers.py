@@ -10,7 +10,7 @@ from attrs import asdict, define, evolve, frozen
 from nxc_core.errors import NxcError
 from nxc_core.model import Guest, Kind, Need
 from nxc_core.operation import Operation
-from nxc_nixos import document, evaluation, expression, planning
+from nxc_nixos import document, evaluation, expression, flakes, planning
 from nxc_nixos.cache import Cache
 from nxc_nixos.evaluation import Evaluator, Part, Reading
 from nxc_nixos.expression import Target
@@ -158,13 +158,15 @@ class Answers:
         free = bool(self.study.impure)
         alone = free or self.options.pure
         found = self.study.project
+        pure = self.options.pure and found.flake is not None
+        library = flakes.pin_library(self.study.nix, found, self.op) if pure else ""
         return Evaluator(
             nix=self.study.nix,
             project=found,
-            driver=expression.driver(found, self.options, target, self.study.reference, SYSTEM),
+            driver=expression.driver(found, self.options, target, self.study.reference, SYSTEM, library),
             processes=1 if alone else self.options.jobs or evaluation.cores(),
             free=free,
-            pure=self.options.pure and found.flake is not None,
+            pure=pure,
             dry=self.op.dry,
         )
 

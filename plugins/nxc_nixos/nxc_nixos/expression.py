@@ -135,8 +135,13 @@ def _import(part: str | None) -> str:
     return f"(import {drv}).{output}"  # by itself, it would be the first output by name
 
 
-def driver(project: Project, options: NixosOptions, target: Target, reference: str, system: str) -> Driver:
-    """Spell the call of nix/driver.nix. ``reference`` names the flake, if the project is one."""
+def driver(
+    project: Project, options: NixosOptions, target: Target, reference: str, system: str, library: str = ""
+) -> Driver:
+    """Spell the call of nix/driver.nix. ``reference`` names the flake, if the project is one.
+
+    ``library`` spells the folder of nix/ where it is not to be read from where it is.
+    """
     source = f"{{ flake = {quote(reference)}; }}" if project.flake else _plain(project)
     arguments = [f"source = {source};", f"system = {quote(system)};", f"flavour = {quote(target.flavour)};"]
     if options.composition is not None:
@@ -150,7 +155,8 @@ def driver(project: Project, options: NixosOptions, target: Target, reference: s
         setup["params"] = dict(_parameter(text) for text in options.setup_params)
     if setup:
         arguments.append(f"setup = {spell(setup)};")
-    return Driver(text=f"import {_path(nix_dir() / 'driver.nix')} {{ {' '.join(arguments)} }}")
+    file = f'({library} + "/driver.nix")' if library else _path(nix_dir() / "driver.nix")
+    return Driver(text=f"import {file} {{ {' '.join(arguments)} }}")
 
 
 def _plain(project: Project) -> str:

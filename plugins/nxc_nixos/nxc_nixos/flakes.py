@@ -14,8 +14,10 @@ from attrs import frozen
 
 from nxc_core.errors import ConfigError
 from nxc_core.operation import Operation
+from nxc_core.paths import nix_dir
 from nxc_nixos import nix as asking
 from nxc_nixos.cache import Cache
+from nxc_nixos.expression import quote
 from nxc_nixos.nix import Nix
 from nxc_nixos.project import Project, flake_reference
 from nxc_nixos.tree import content_marks, digest
@@ -45,20 +47,21 @@ def settle(
     """Complete the lock (unless nothing may be written), and say how Nix is to be asked for the flake.
 
     What git does not keep is copied aside first, without what nxc and git put there; so is a flake whose
-    inputs are overridden, with a lock of its own.
+    inputs are overridden, or that may not be locked, with a lock of its own.
     """
     assert project.flake is not None
     _check_seen(project, files, op)
     overrides = tuple(word for word in nix.flake_flags if word != "--impure")
-    is_aside = project.git is None or bool(overrides) or pure
-    if write and not overrides and not _is_locked(project, cache):
+    is_locked = _is_locked(project, cache)
+    is_virtual = bool(overrides) or not (is_locked or write)
+    if write and not overrides and not is_locked:
         _lock(project, files, nix, cache, op)
         files = tuple(sorted({*files, *([LOCK] if (project.flake / LOCK).exists() else [])}))
         cache.put("locked", _lock_marks(project), True)
-    if not is_aside:
+    if project.git is not None and not (is_virtual or pure):
         return Flake(reference=flake_reference(project), files=files)
     folder = put_aside(project.flake, files, cache.folder / "trees")
-    if overrides:
+    if is_virtual:
         folder = _override(project, folder, files, overrides, nix, cache, op)
     reference = f"path:{folder}"
     if pure:
@@ -112,6 +115,13 @@ def _metadata(
     printed = _ask(nix, ("flake", "metadata", "--json", *words, reference), project, op, "reading the flake")
     found: Mapping[str, Any] = json.loads(printed)
     return found
+
+
+def pin_library(nix: Nix, project: Project, op: Operation) -> str:
+    """Spell the library for Nix' pure mode, which reads no path but of a known content."""
+    folder = nix_dir().resolve()
+    text = _ask(nix, ("hash", "path", str(folder)), project, op, "reading nxc's library").strip()
+    return f'(builtins.fetchTree {{ type = "path"; path = {quote(str(folder))}; narHash = {quote(text)}; }})'
 
 
 def _ask(nix: Nix, words: tuple[str, ...], project: Project, op: Operation, what: str) -> str:
