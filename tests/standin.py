@@ -6,6 +6,7 @@ a namespace of its own that sees this machine's /usr. It works for root and for 
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import shutil
@@ -132,7 +133,15 @@ def stand_in(home: Path, machine: Path | None = None) -> StandIn:
     for name in ("conf", "user", "user/.cache"):
         (home / name).mkdir()
     (home / "registry.json").write_text('{"version": 2, "flakes": []}')
+    atexit.register(_remove, home / "store")
     return StandIn(home=home, nixpkgs=materialise(home / "nixpkgs", machine))
+
+
+def _remove(store: Path) -> None:
+    """Remove a store, whose folders nobody can write: pytest would stumble over it, days later."""
+    for folder, _, _ in os.walk(store):
+        Path(folder).chmod(0o700)
+    shutil.rmtree(store, ignore_errors=True)
 
 
 def plain_project(found: StandIn, folder: Path, example: str | Path) -> Path:
