@@ -20,6 +20,7 @@ EVERY_OPTION = "tests/nix/debian/live"
 COMPOSITIONS = [
     *(pytest.param("vm-ramdisk", f"examples/{name}", id=name) for name in EXAMPLES),
     pytest.param("vm-ramdisk", EVERY_OPTION, id="nearly-every-option", marks=pytest.mark.full),
+    pytest.param("vm-ramdisk", "tests/nix/debian/shared", id="shared", marks=pytest.mark.full),
     pytest.param("vm", "examples/webserver", id="vm-webserver"),
     *(
         pytest.param("vm", f"examples/{name}", id=f"vm-{name}", marks=pytest.mark.full)

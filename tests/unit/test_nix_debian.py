@@ -112,16 +112,19 @@ def test_what_only_nixos_has_is_refused_with_the_way_out(nix: Evaluator, name: s
 
 if REAL_LIB:  # compares with nixpkgs' lib where one is given
 
-    @pytest.mark.parametrize("folder", [*EXAMPLES, CASES / "live", CASES], ids=lambda path: path.name)
+    @pytest.mark.parametrize(
+        "folder", [*EXAMPLES, CASES / "live", CASES / "shared", CASES], ids=lambda path: path.name
+    )
     def test_documents_are_the_same_with_the_real_lib(nix: Evaluator, folder: Path) -> None:
         options = ("-I", f"real={REAL_LIB}", "--arg", "lib", f"import {REAL_LIB}")
         composition = folder / ("roles.nix" if folder == CASES else "composition.nix")
         assert nix.document(composition) == nix.document(composition, *options)
 
 
-def test_the_composition_for_booted_machines_evaluates(nix: Evaluator) -> None:
-    document = nix.document(CASES / "live/composition.nix")
-    compile(document["testScript"], "live", "exec")
+@pytest.mark.parametrize("name", ["live", "shared"])
+def test_compositions_for_booted_machines_evaluate(nix: Evaluator, name: str) -> None:
+    document = nix.document(CASES / name / "composition.nix")
+    compile(document["testScript"], name, "exec")
     assert document["roles"]["server"]["failedAssertions"] == []
 
 
