@@ -126,26 +126,24 @@ let
     in
     {
       inherit reading;
-      systems =
-        import ./nixos/evaluate.nix
-          {
-            inherit tree overlays;
-            inherit (checked) system;
-          }
-          {
-            inherit (reading) roles templates;
-            modules = [
-              {
-                _file = "nxc, flavour `${flavour.name}'";
-                nxc.guest = flavour.guest;
-              }
-              (catalogue.kind flavour).module
-              flavour.module
-              ./nixos
-            ]
-            ++ split.wrong;
-          };
+    }
+    // evaluate {
+      inherit (reading) roles templates;
+      modules = [
+        {
+          _file = "nxc, flavour `${flavour.name}'";
+          nxc.guest = flavour.guest;
+        }
+        (catalogue.kind flavour).module
+        flavour.module
+        ./nixos
+      ]
+      ++ split.wrong;
     };
+  evaluate = import ./nixos/evaluate.nix {
+    inherit tree overlays;
+    inherit (checked) system;
+  };
   names = builtins.attrNames several;
   units = lib.genAttrs names (composition: builtins.mapAttrs (_: unitOf composition) selected);
 

@@ -12,7 +12,7 @@
   joined,
   compositions,
   flavour,
-  # composition -> { reading, systems }
+  # composition -> { reading, outcomes, configs }
   units,
   # Ways to the package that is made otherwise.
   others,
@@ -35,25 +35,13 @@ let
       ) compositions
     );
 
-  systems = gather (_: unit: unit.systems);
-
-  partsOf =
-    evaluated:
-    let
-      inherit (evaluated.config.system) build;
-      boots = !evaluated.config.boot.isContainer;
-    in
-    {
-      inherit (build) toplevel;
-      kernel = if boots then build.kernel else null;
-      initrd = if boots then build.initialRamdisk else null;
-    };
-  parts = builtins.mapAttrs (_: partsOf) systems;
+  outcomes = gather (_: unit: unit.outcomes);
+  parts = builtins.mapAttrs (_: outcome: outcome.parts) outcomes;
 
   checkedParts =
     given:
     let
-      lacking = lib.filter (role: !(given ? ${role})) (builtins.attrNames systems);
+      lacking = lib.filter (role: !(given ? ${role})) (builtins.attrNames outcomes);
     in
     if lacking == [ ] then
       given
@@ -102,13 +90,13 @@ let
       name = composition;
       roles = builtins.attrNames reading.roles;
       inherit (reading) rolesDistribution hosts warnings;
-      testScript = reading.testScript (builtins.mapAttrs (_: role: unit.systems.${role}.config) reading.hosts);
+      testScript = reading.testScript (builtins.mapAttrs (_: role: unit.configs.${role}) reading.hosts);
     };
   readings = builtins.mapAttrs readingOf units;
   joinedReading = {
     schema = "nxc.nixos.composition/1";
     inherit name;
-    roles = builtins.attrNames systems;
+    roles = builtins.attrNames outcomes;
     rolesDistribution = gather (_: unit: unit.reading.rolesDistribution);
     hosts = builtins.listToAttrs (
       lib.concatMap (
@@ -146,7 +134,7 @@ let
           composition: unit: builtins.mapAttrs (_: keyOf composition) unit.reading.templates
         );
         inherit parts;
-        needs = builtins.mapAttrs (_: evaluated: evaluated.config.nxc.needs) systems;
+        needs = builtins.mapAttrs (_: outcome: outcome.needs) outcomes;
         assemble = make;
       }
       // others;

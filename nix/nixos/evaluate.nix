@@ -1,4 +1,4 @@
-# Roles as NixOS systems on one shared set of packages: { role = { config, options, ... } }.
+# Roles as NixOS systems on one shared set of packages: { outcomes, configs }, each by role.
 {
   tree,
   system,
@@ -44,6 +44,41 @@ let
       ]
       ++ modules;
     };
-  evaluated = builtins.mapAttrs (_: evaluate) roles;
+
+  # A derivation without what it was made of.
+  plain = derivation: {
+    type = "derivation";
+    inherit (derivation)
+      name
+      drvPath
+      outPath
+      outputName
+      ;
+  };
+
+  # What is kept of a system. Forced at once, so that the system itself, a hundred megabytes, need not stay in memory.
+  outcomeOf =
+    role:
+    let
+      inherit (evaluate role) config;
+      inherit (config.system) build;
+      boots = !config.boot.isContainer;
+      outcome = {
+        parts = {
+          toplevel = plain build.toplevel;
+          kernel = if boots then plain build.kernel else null;
+          initrd = if boots then plain build.initialRamdisk else null;
+        };
+        inherit (config.nxc) needs;
+      };
+    in
+    builtins.deepSeq outcome outcome;
+
+  # Roles that are one system have one outcome.
+  shared = set: builtins.mapAttrs (role: _: set.${templates.${role}}) roles;
 in
-builtins.mapAttrs (name: _: evaluated.${templates.${name}}) roles
+{
+  outcomes = shared (builtins.mapAttrs (_: outcomeOf) roles);
+  # For a test script that asks; evaluated anew.
+  configs = shared (builtins.mapAttrs (_: role: (evaluate role).config) roles);
+}
