@@ -16,7 +16,7 @@ from nxc_nixos.options import NixosOptions
 from nxc_nixos.project import Project
 
 _NAMES = (
-    'drv = part: if part == null then null else "${part.drvPath}!${part.outputName}";'
+    'drv = part: if part == null then null else "${part.drvPath}!${part.outputName or "out"}";'
     " out = part: if part == null then null else part.outPath;"
 )
 _PARTS = ("toplevel", "kernel", "initrd")
@@ -123,8 +123,13 @@ class Driver:
 
 
 def _each(roles: Sequence[str], name: str) -> str:
-    """Spell a set with the parts and the needs of roles, each part by the function ``name``."""
-    said = f"{{ parts = builtins.mapAttrs (_: {name}) d.parts.${{role}}; needs = d.needs.${{role}}; }}"
+    """Spell a set with the parts and the needs of roles, each part by the function ``name``.
+
+    An error on the way says which role it is of.
+    """
+    within = "builtins.addErrorContext \"while evaluating the role `${role}'\""
+    parts = f"builtins.mapAttrs (_: part: {within} ({name} part)) ({within} d.parts.${{role}})"
+    said = f"{{ parts = {parts}; needs = {within} d.needs.${{role}}; }}"
     return f"builtins.listToAttrs (map (role: {{ name = role; value = {said}; }}) {spell(list(roles))})"
 
 
