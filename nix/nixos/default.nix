@@ -2,6 +2,7 @@
 {
   imports = [
     ./guest.nix
+    ./machine.nix
     ./node.nix
     ./options.nix
   ];

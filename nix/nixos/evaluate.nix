@@ -62,7 +62,7 @@ let
     let
       inherit (evaluate role) config;
       inherit (config.system) build;
-      boots = !config.boot.isContainer;
+      boots = !config.boot.isContainer && config.boot.kernel.enable or true;
       outcome = {
         parts = {
           toplevel = plain build.toplevel;

@@ -80,6 +80,19 @@ def test_a_container_has_no_kernel(library: Library) -> None:
     assert json.loads(text)["roles"]["a"]["boot"] is None
 
 
+def test_what_a_role_says_of_its_virtual_machine_is_accepted(library: Library) -> None:
+    warnings = library.value(
+        """(one { composition = {
+             roles.a.virtualisation = { memorySize = 2048; cores = 2; };
+             testScript = { nodes, ... }: builtins.toJSON nodes.a.warnings;
+           }; }).nxc.read.testScript"""
+    )
+    assert [one.split(" has no effect")[0] for one in json.loads(warnings)] == [
+        "nxc: virtualisation.cores",
+        "nxc: virtualisation.memorySize",
+    ]
+
+
 def test_all_in_one_has_the_roles_of_all_under_their_compositions(library: Library) -> None:
     text, read, templates = library.value(
         """let p = (all {
