@@ -20,7 +20,7 @@ from nxc_core.model import LAYERS, RAMDISK, ROOTFS_TAR, Artifact, BuildRequest, 
 from nxc_core.plugins import Plugins
 from nxc_core.session import Session
 from nxc_core.testing.driver import DriverContract
-from nxc_core.testing.taker import TakerPlugin
+from nxc_core.testing.taker import Taker, TakerPlugin
 
 FINGERPRINT_SECONDS = 1.0
 
@@ -182,9 +182,12 @@ class BaseContract(DriverContract):
             took.append(time.monotonic() - start)
         assert min(took) < FINGERPRINT_SECONDS, f"a fingerprint takes {min(took):.2f} s"
 
-    def test_nothing_changed_builds_nothing(self, session: Session, composition: Path) -> None:
+    def test_nothing_changed_builds_nothing(
+        self, session: Session, composition: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         """The second build of the same is answered from its record; the fingerprint does not drift."""
         counter = TakerPlugin()
+        monkeypatch.setattr(Taker, "asks", self.guest)
         session = Session.open(session.workspace.project, plugins=Plugins.discover(extra=[counter]))
         options = {"contract-taker": {"kind": self.wanted(session)[0]}, self.base: self.options}
         builds = [

@@ -9,7 +9,7 @@ from attrs import define, field, frozen
 
 from nxc_core.flavour import Flavour
 from nxc_core.hookspecs import API_VERSION, FlavourEntry, hookimpl
-from nxc_core.model import Artifact, Kind, Plan, Resource
+from nxc_core.model import Artifact, Guest, Kind, Plan, Resource
 from nxc_core.operation import Operation
 
 
@@ -27,10 +27,17 @@ class Taker(Flavour[TakerOptions]):
     accepts: ClassVar[tuple[Kind, ...]] = ()
     options_type = TakerOptions
     gives = frozenset()
+    asks: ClassVar[Guest] = Guest()
+    """The guest of the contract that is tested."""
 
     def __init__(self, options: TakerOptions) -> None:
         super().__init__(options)
         type(self).accepts = (Kind(options.kind),)
+
+    @property
+    def guest(self) -> Guest:
+        """What the contract's own guest asks for."""
+        return type(self).asks
 
     def deploy(self, plan: Plan, op: Operation) -> None:
         """Boot nothing."""

@@ -195,6 +195,7 @@ def test_dry_run_says_what_would_be_built(nxc: Nxc, project: Path) -> None:
     assert document == {
         "base": "paper", "flavour": "folder", "kind": "paper",
         "roles": {"server": ["server"], "client": ["client1", "client2"]},
+        "missing": ["paper of web"], "reason": "asked for",
     }  # fmt: skip
 
 

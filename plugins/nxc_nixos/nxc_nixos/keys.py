@@ -145,8 +145,9 @@ def _check_flake(tokens: Tokens) -> None:
             if not (is_formal or is_output):
                 raise NotUnderstoodError("the flake uses itself as a whole")
         elif text in bound:
+            is_name = before == "." or after[:1] == ["="]  # of an attribute
             is_head = "@" in (before, *after[:1])
-            if not (is_head or (before == "(" and after[:2] == [")", "."] and after[2] != "self")):
+            if not (is_head or is_name or (before == "(" and after[:2] == [")", "."] and after[2] != "self")):
                 raise NotUnderstoodError("the flake uses all its inputs as a whole")
 
 
