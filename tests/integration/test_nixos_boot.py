@@ -7,17 +7,23 @@ is as it is under NixOS: the library, the kinds, the guest's units, the driver, 
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from attrs import evolve
 
 from nxc_core.machine import NodeHandle
 from nxc_core.running import Running
 from nxc_core.session import Session
+from nxc_debian.cpio import Member, write_archive
 from nxc_vm import boot
+from nxc_vm.flavour import VmRamdisk
+from nxc_vm.options import RamdiskOptions
 from tests.standin import EXAMPLES, StandIn, set_variables, stand_in
 from tests.standin_machine import make_machine
 
@@ -200,3 +206,49 @@ def up_by_virtiofs(session: Session, found: StandIn, patch: pytest.MonkeyPatch) 
     options = {"vm": {"share": "virtiofs"}}
     with up(session, found, "vm", roles={"server": 1, "client": 0}, options=options) as nodes:
         yield nodes
+
+
+@pytest.mark.full
+def test_an_identity_comes_by_an_appended_cpio(session: Session, found: StandIn, tmp_path: Path) -> None:
+    """As kexec brings it to a guest with that seed. It differs from that of fw_cfg in its name."""
+    initrd = tmp_path / "initrd"
+
+    def append(event: object) -> None:
+        if initrd.exists():
+            return
+        for document in session.workspace.root.glob("deployments/*/nodes/server/node.json"):
+            told = json.loads(document.read_text())
+            if told["deployment"] in str(event):
+                seed = squash(tmp_path / "seed", json.dumps(told | {"node": "by-cpio"}))
+                assert whole is not None
+                shutil.copyfile(whole, initrd)
+                with initrd.open("ab") as out:
+                    write_archive(out, [Member(name="nxc.squashfs", mode=0o100400, source=seed)])
+
+    with pytest.MonkeyPatch.context() as patch:
+        set_variables(patch, found.variables())
+        guest = evolve(VmRamdisk(RamdiskOptions()).guest, seed="cpio")
+        patch.setattr(VmRamdisk, "guest", guest)
+        source = session.workspace.project / "composition.nix"
+        options: dict[str, Any] = {"nixos": {"nixpkgs": str(found.nixpkgs)}}
+        built = session.build(source, flavour="vm-ramdisk", base="nixos", options=options)
+        whole = built.artifact.roles["server"].initrd
+        session.sinks.append(append)
+        options = {"vm-ramdisk": {"qemu_args": f"-initrd {initrd}"}}
+        try:
+            with up(session, found, "vm-ramdisk", roles={"server": 1, "client": 0}, options=options) as nodes:
+                node = nodes["server"]
+                assert node.succeed("hostname").strip() == "by-cpio"
+                assert node.succeed("stat -c %a /nxc").strip() == "700"
+                assert node.succeed("findmnt -no FSTYPE /nxc").strip() == "squashfs"
+        finally:
+            session.sinks.remove(append)
+
+
+def squash(folder: Path, document: str) -> Path:
+    """Pack a folder with node.json."""
+    folder.mkdir(mode=0o700)
+    (folder / "node.json").write_text(document)
+    packed = folder.with_suffix(".squashfs")
+    subprocess.run(("mksquashfs", folder, packed, "-all-root", "-quiet", "-no-progress"), check=True)
+    return packed
