@@ -456,6 +456,29 @@ def test_nfs_server_and_client(roles: Document) -> None:
     assert client["packages"] == ["nfs-common"]
 
 
+def test_machines_that_share_folders_and_do_not_agree_are_told(nix: Evaluator) -> None:
+    document = nix.document(
+        """{ roles = {
+          server = { nxc.sharedDirs."/a".export = true; nxc.users.names = [ "x" "y" ]; };
+          client = {
+            nxc.users.names = [ "y" "x" ];
+            nxc.sharedDirs."/a".server = "server";
+            nxc.sharedDirs."/b".server = "server";
+            nxc.sharedDirs."/c".server = "serverr";
+            nxc.sharedDirs."/d".server = "files.example.org";
+          };
+        }; }"""
+    )
+    same_list = "on `server'; give nxc.users.names the same list"
+    assert document["roles"]["client"]["warnings"] == [
+        f'nxc.sharedDirs."/a": user `y\' has uid 2000 here and 2001 {same_list}',
+        f'nxc.sharedDirs."/a": user `x\' has uid 2001 here and 2000 {same_list}',
+        'nxc.sharedDirs."/b": `server\' does not export it',
+        "nxc.sharedDirs.\"/c\": no machine is named `serverr' (did you mean `server'?)",
+    ]
+    assert document["roles"]["server"]["warnings"] == []
+
+
 def test_kernel_time_locale_hosts_and_tmpfiles(roles: Document) -> None:
     role = roles["system"]
     files = role["files"]

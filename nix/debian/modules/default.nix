@@ -1,5 +1,6 @@
 # Every option of the Debian base. An option here means what it means in NixOS; nxc's own are the same on all bases.
 [
+  ../../options
   ./accepted.nix
   ./assertions.nix
   ./environment.nix
@@ -12,8 +13,8 @@
   ./network.nix
   ./nfs.nix
   ./nginx.nix
-  ../../options
   ./openssh.nix
+  ./shared-dirs.nix
   ./systemd.nix
   ./tmpfiles.nix
   ./users.nix
