@@ -127,7 +127,7 @@ def _each(roles: Sequence[str], name: str) -> str:
 
     An error on the way says which role it is of.
     """
-    within = "builtins.addErrorContext \"while evaluating the role `${role}'\""
+    within = 'builtins.addErrorContext "while evaluating the role `${role}\'"'
     parts = f"builtins.mapAttrs (_: part: {within} ({name} part)) ({within} d.parts.${{role}})"
     said = f"{{ parts = {parts}; needs = {within} d.needs.${{role}}; }}"
     return f"builtins.listToAttrs (map (role: {{ name = role; value = {said}; }}) {spell(list(roles))})"
