@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import signal
 import subprocess
@@ -77,7 +78,7 @@ def test_for_vm_an_edit_writes_one_layer_and_no_image(cached: Path, tmp_path: Pa
     write(tmp_path)
     first, _ = build(tmp_path, flavour="vm")
     images = set((cached / "nxc" / "debian" / "images").iterdir())
-    write(tmp_path, text="for vm")
+    write(tmp_path, text=secrets.token_hex(8))  # a cache that is kept between runs must not know it
     edited, made = build(tmp_path, flavour="vm")
     assert len(made) == 1 and "second" in made[0], made
     assert set((cached / "nxc" / "debian" / "images").iterdir()) == images
