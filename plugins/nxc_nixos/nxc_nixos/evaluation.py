@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -23,6 +24,8 @@ DIVIDED_FROM = 3
 """Roles from which on they are divided over processes: each process reads the packages anew."""
 ROLES_EACH = 2
 """Roles that a process has at least, lest all together need more memory than one."""
+ROLES_MOST = 5
+"""Roles that a process has at most: what it needed is given back before the next one begins."""
 _COLOUR = re.compile(r"(?:\x1b|\\u001b)\[[0-9;]*m")
 _IMPURE = re.compile(r"is forbidden in (?:restricted|pure)|in pure evaluation mode")
 _URIS = (
@@ -83,12 +86,14 @@ class Evaluator:
     def evaluate_parts(self, roles: Sequence[str], op: Operation) -> dict[str, Part]:
         """Evaluate some roles, divided over processes where that is worth it."""
         groups = divide(roles, self.processes)
-        several = f" in {len(groups)} processes" if len(groups) > 1 else ""
+        several = f" in {min(len(groups), self.processes)} processes" if len(groups) > 1 else ""
+        slots = threading.BoundedSemaphore(self.processes)
         op.step(f"evaluating {_count(roles)}{several}", topic="build", roles=list(roles))
 
         def evaluate(group: Sequence[str]) -> Mapping[str, Any]:
             what = f"evaluating {', '.join(group)}"
-            found: Mapping[str, Any] = self._value(self.driver.parts(group), op, what=what)
+            with slots:
+                found: Mapping[str, Any] = self._value(self.driver.parts(group), op, what=what)
             return found
 
         try:
@@ -162,10 +167,12 @@ def _sober(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def divide(roles: Sequence[str], processes: int) -> list[list[str]]:
-    """Deal roles out to processes, in turn; few of them stay together."""
+    """Deal roles out, in turn, to as many processes at once or more; few of them stay together."""
     if len(roles) < DIVIDED_FROM:
         return [list(roles)] if roles else []
     count = max(1, min(processes, (len(roles) + ROLES_EACH - 1) // ROLES_EACH))
+    while len(roles) > count * ROLES_MOST:
+        count += processes
     return [list(roles[first::count]) for first in range(count)]
 
 
