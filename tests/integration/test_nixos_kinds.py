@@ -36,36 +36,6 @@ DESCRIBED = """{
 }"""
 BOOTING = [name for name in FLAVOURS if name not in ("docker", "archive")]
 
-# As upstream's users write them.
-K3S = """{ pkgs, ... }:
-let
-  token = "p@s$w0rd";
-in
-{
-  nodes = {
-    server = { pkgs, ... }: {
-      environment.systemPackages = with pkgs; [ k3s gzip ];
-      networking.firewall.allowedTCPPorts = [ 6443 ];
-      services.k3s = {
-        enable = true;
-        role = "server";
-        package = pkgs.k3s;
-        extraFlags = "--agent-token ${token}";
-      };
-    };
-    agent = { pkgs, ... }: {
-      environment.systemPackages = with pkgs; [ k3s gzip ];
-      services.k3s = {
-        inherit token;
-        enable = true;
-        role = "agent";
-        serverAddr = "https://server:6443";
-      };
-    };
-  };
-  testScript = "start_all()";
-}
-"""
 SEVERAL = """{
   foo = { pkgs, ... }: { roles.one = ./role.nix; testScript = "one.succeed('true')"; };
   bar = {
@@ -146,15 +116,13 @@ def yard(tmp_path_factory: pytest.TempPathFactory) -> Yard:
 
 @functools.cache
 def cases() -> list[str]:
-    """Name what is built: all examples, and what upstream's users have."""
-    return sorted(path.parent.name for path in EXAMPLES.glob("*/composition.nix")) + ["nodes", "several"]
+    """Name what is built: all examples, and several compositions in one file."""
+    return sorted(path.parent.name for path in EXAMPLES.glob("*/composition.nix")) + ["several"]
 
 
 @pytest.fixture(scope="module", params=cases())
 def built(request: pytest.FixtureRequest, yard: Yard) -> Built:
     """Return one of the cases, built for every flavour."""
-    if request.param == "nodes":
-        return yard.build(yard.write(composition=K3S))
     if request.param == "several":
         return yard.build(yard.write(compositions=SEVERAL, role=ROLE))
     return yard.build(EXAMPLES / request.param / "composition.nix")
@@ -335,6 +303,30 @@ def test_an_archive_is_what_docker_loads(built: Built) -> None:
         assert described["rootfs"]["diff_ids"] == [f"sha256:{hashlib.sha256(texts[layer]).hexdigest()}"]
         with tarfile.open(fileobj=io.BytesIO(texts[layer])) as tar:
             check_root(built, name, tar)
+
+
+def test_the_classic_example_ends_in_units_and_open_ports(yard: Yard) -> None:
+    """``nodes``, packages, a service and a port of K3S, in the systems that were built."""
+    built = yard.build(EXAMPLES / "k3s/composition.nix")
+    roles = built.documents["composition::vm-ramdisk"]["roles"]
+    etc = {name: built.found.physical(f"{role['toplevel']}/etc") for name, role in roles.items()}
+    ports = {name: read(built, folder / "firewall.json") for name, folder in etc.items()}
+    assert json.loads(ports["server"])["allowedTCPPorts"] == [6443]
+    assert json.loads(ports["agent"])["allowedTCPPorts"] == []
+    units = {name: read(built, folder / "systemd/system" / "k3s.service") for name, folder in etc.items()}
+    assert "/bin/k3s server --agent-token " in units["server"]
+    assert "/bin/k3s agent --server https://server:6443 --token " in units["agent"]
+    for role in roles.values():
+        programs = built.found.physical(f"{role['toplevel']}/sw") / "bin"
+        assert {"k3s", "gzip"} <= {path.name for path in programs.iterdir()}
+
+
+def read(built: Built, path: Path) -> str:
+    """Read a file of a system, each folder of which may be a link into the store."""
+    found = Path("/")
+    for part in path.relative_to(built.found.store).parts:
+        found = Path("/") / built.found.physical(found / part).relative_to(built.found.store)
+    return built.found.physical(found).read_text()
 
 
 def test_all_in_one_has_the_roles_of_all_compositions(yard: Yard) -> None:
