@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from nxc_core.errors import BuildError, ConfigError, Interrupted, NxcError, PreflightError, UsageError
+from nxc_nixos import nix as asking
 from nxc_nixos.complaints import complain
+from nxc_nixos.log import rendered
 from nxc_nixos.options import NixosOptions
 from tests.nix_here import Here, nix_in, variables
 
@@ -312,6 +314,51 @@ def test_the_role_that_was_evaluated_is_named(here: Here) -> None:
 
 def test_nothing_said_at_all(tmp_path: Path) -> None:
     assert complain("", project=tmp_path, what="building").message == "building: Nix failed without a word"
+
+
+def test_no_words_however_torn_are_a_failure_of_nxcs_own(here: Here, project: Path) -> None:
+    (project / "one.nix").write_text("{\n  a = builtins.head [ ];\n}")
+    argv = asking.evaluate_command(here.nix, f"(import {project}/one.nix).a")
+    whole = here.op.run(argv, env=here.nix.environment, check=False).error_text
+    assert complain(whole, project=project, what="x").message.endswith("at one.nix:2")
+    for text in (whole, rendered(whole)):
+        for cut in range(0, len(text), 3):
+            assert complain(text[:cut], project=project, what="x").message
+            assert complain(text[cut:], project=project, what="x").message
+
+
+SYSTEM_OF = """
+(import {nixpkgs}/nixos/lib/eval-config.nix {{
+  system = "x86_64-linux";
+  modules = [
+    {{ boot.loader.grub.enable = false; fileSystems."/" = {{ device = "x"; fsType = "ext4"; }}; }}
+    {role}
+  ];
+}}).config.system.build.toplevel.drvPath
+"""
+
+
+@pytest.mark.skipif("NXC_TEST_NIXPKGS" not in os.environ, reason="NXC_TEST_NIXPKGS names no nixpkgs")
+@pytest.mark.parametrize(
+    ("role", "message"),
+    [
+        ("{ networking.hostName = throw ''no name''; }", "no name\n  at role.nix"),
+        ("{ assertions = [ { assertion = false; message = ''no disk''; } ]; }", "not hold:\n  - no disk"),
+        ("{ pkgs, ... }: { environment.systemPackages = [ pkgs.unrar ]; }", "has an unfree licence (unfree"),
+        ("{ networking.hostNam = 1; }", "`networking.hostNam' "),
+        ("{ networking.hostName = 1; }", "is not of type"),
+        ("{ config, ... }: { networking.hostName = config.networking.hostName; }", "in the option netw"),
+        ("{ config, ... }: { networking.hostName = config.networkin.hostName; }", "missing\n  at role.nix"),
+    ],
+)  # fmt: skip
+def test_what_a_role_of_real_nixos_says_wrong(here: Here, project: Path, role: str, message: str) -> None:
+    (project / "role.nix").write_text(role)
+    text = SYSTEM_OF.format(nixpkgs=os.environ["NXC_TEST_NIXPKGS"], role=project / "role.nix")
+    error = here.fails(lambda: here.evaluate(text, project=project))
+    assert isinstance(error, ConfigError)
+    assert message in error.message
+    assert len(error.message.splitlines()) < 6
+    assert "/nix/" not in error.message
 
 
 # What other versions of Nix say, in their words: Nix here is one version.

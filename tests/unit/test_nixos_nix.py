@@ -7,9 +7,10 @@ import secrets
 import shutil
 import signal
 import socket
+import subprocess
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -217,6 +218,38 @@ def test_a_cancelled_build_ends_its_builders_and_the_next_one_works(here: Here, 
     go.touch()
     here.op.cancel.clear()
     assert here.build(path)[path].endswith("-slow")
+
+
+@pytest.fixture
+def daemon(here: Here, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Here]:
+    """A store that only a daemon writes to, the daemon being this test's own."""
+    socket_path = tmp_path / "nix/state/daemon-socket/socket"
+    child = subprocess.Popen(["nix-daemon"], env=dict(here.nix.environment) | {"NIX_REMOTE": ""})
+    try:
+        end = time.monotonic() + 30
+        while not socket_path.exists():
+            assert child.poll() is None
+            assert time.monotonic() < end
+            time.sleep(0.01)
+        monkeypatch.setenv("NIX_REMOTE", "daemon")
+        yield nix_in(tmp_path)
+    finally:
+        child.terminate()
+        child.wait(30)
+
+
+def test_a_daemon_builds_keeps_and_tells_as_a_store_of_ones_own(daemon: Here) -> None:
+    assert daemon.nix.store.is_daemon
+    (path,) = daemon.derivations('{ name = "one"; script = "echo hello; echo > $out"; }')
+    built = daemon.build(path, links=daemon.home / "links")[path]
+    assert daemon.nix.store.locate(built).exists()
+    assert "building one" in daemon.messages("build")
+    subprocess.run(["nix-store", "--gc"], env=daemon.nix.environment, check=True, timeout=60)
+    assert daemon.nix.store.holds([built])
+    (bad,) = daemon.derivations('{ name = "bad"; script = "echo oh; exit 3"; }')
+    error = daemon.fails(lambda: daemon.build(bad))
+    assert error.message == "bad could not be built: failed with exit code 3\n  | oh"
+    assert subjects(doctor.findings(NixosOptions(), daemon.op))["store"].ok
 
 
 def test_a_killed_nix_is_one_error(here: Here) -> None:

@@ -39,10 +39,10 @@ class Case:
         """Add to a message where in the user's files it comes from."""
         frames = self.files.frames(self.failure)
         lines = [f"  at {frame}" for frame in frames if frame not in message]
-        named = [option for option in self.failure.options() if option not in message]
-        lines += [f"  while evaluating the option {option}" for option in named[:1]]
+        if not re.search(r"\boption [`'‘]", message):
+            lines += [f"  while evaluating the option {option}" for option in self.failure.options()[:1]]
         lines += [f"  of role {role}" for role in self.failure.roles()[:1] if role not in self.what]
-        place = "" if frames else f"{self.what}: "
+        place = "" if frames or self.files.are_named(message) else f"{self.what}: "
         return "\n".join([place + message, *lines])
 
     def tail(self, derivation: str) -> str:

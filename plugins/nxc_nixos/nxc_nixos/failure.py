@@ -100,7 +100,7 @@ def _from_text(text: str) -> Failure:
     heads = [match.end() for match in _ERROR.finditer(plain)]
     bodies = [plain[start:end] for start, end in zip(heads, [*heads[1:], len(plain)], strict=True)]
     said = [body for body in bodies if body.strip() and not body.lstrip().startswith("…")]
-    newest = bool(bodies) and not bodies[0].splitlines()[0].strip()
+    newest = bool(bodies) and not bodies[0].partition("\n")[0].strip()
     body = said[-1] if newest and said else (said or bodies)[0]
     words = re.split(r"\n\s*(?:at (?:/|«)|… |\d+\||\|)", body)[0]
     own = [place for place in map(_at, body.splitlines()) if place]
@@ -165,6 +165,10 @@ class Files:
             return f"<{inside[1]}>" if inside and "-source/" in match[0] else match[0]
 
         return re.sub(r"(?:/|«)[^\s:'’`\"»]+(?:»/[^\s:'’`\"]+)?", short, text)
+
+    def are_named(self, text: str) -> bool:
+        """Whether a text that ``shorten`` returned names one of the user's files."""
+        return any((self.root / word).is_file() for word in re.findall(r"[\w./-]+\.nix\b", text))
 
     def frames(self, failure: Failure, *, most: int = 4) -> list[str]:
         """List the user's own places in an error, the innermost first, a file once without a line."""
