@@ -151,6 +151,9 @@ def explain(error: CommandError, source: Path, root: Path) -> ConfigError | Buil
     if own:
         return ConfigError(own[-1].strip())
     message = _message(text)
+    reading = re.search(r"nxc: while reading ([^$\n]+)", text)  # not the quoted source line
+    if reading:
+        return ConfigError(f"{_short(reading[1].strip(), root)}: {message}")
     places = [
         f"  at {_short(file, root)}:{line}"
         for file, line in re.findall(r"at (/[^\s:]+):(\d+)(?::\d+)?", text)
