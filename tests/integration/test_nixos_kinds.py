@@ -19,6 +19,8 @@ from attrs import field, frozen
 
 from tests.standin import EXAMPLES, StandIn, nix_path, stand_in
 
+pytestmark = [pytest.mark.live, pytest.mark.timeout(900)]
+
 Document = dict[str, Any]
 
 # One flavour of each kind; of closure also the one for containers.
