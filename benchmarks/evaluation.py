@@ -6,7 +6,8 @@ Both are folders on this machine; nothing is downloaded or built. Roles are K3S-
   nxc       as `nxc build` evaluates: several processes
   plain     nix-instantiate of nix/driver.nix: one process
   upstream  nix-instantiate of NixOS Compose's compose.nix, with tests/nix/upstream/shim.nix for an older tree
-Each run has a store and a cache of its own, empty at first, and writes its derivations there.
+Each run begins with an empty cache and a store that holds nothing but nixpkgs, as where it is an input of a
+flake, and writes its derivations there.
 """
 
 from __future__ import annotations
@@ -89,15 +90,24 @@ class Bench:
             (place / "composition.nix").write_text(write_composition(roles))
         return place / "composition.nix"
 
+    @property
+    def store(self) -> Path:
+        """Return the one store of all runs: their derivations have the same names."""
+        return self.nixpkgs.parent
+
     def environment(self, home: Path) -> dict[str, str]:
-        """Return the variables for a store and a cache below a folder."""
-        places = {f"NIX_{name}_DIR": home / name.lower() for name in ("STORE", "STATE", "LOG", "CONF")}
+        """Return the variables for an empty store, and a cache below a folder."""
+        for path in self.store.iterdir():
+            if path != self.nixpkgs:
+                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+        places = {f"NIX_{name}_DIR": home / name.lower() for name in ("STATE", "LOG", "CONF")}
         places |= {"HOME": home / "home", "XDG_CACHE_HOME": home / "cache"}
         for place in places.values():
             place.mkdir(parents=True, exist_ok=True)
         settings = "experimental-features = nix-command flakes\nsubstituters =\nbuild-users-group ="
         return {
             **{name: str(place) for name, place in places.items()},
+            "NIX_STORE_DIR": str(self.store),
             "NIX_CONFIG": settings,
             "NIX_REMOTE": "",
         }
@@ -132,6 +142,14 @@ class Bench:
           }})."composition::{flavour}"
         """
         return ["nix-instantiate", "-E", expression]
+
+
+def prepare(folder: Path, nixpkgs: Path, upstream: Path) -> Bench:
+    """Copy nixpkgs to where a flake's input is, in the store."""
+    kept = folder / "store" / f"{'0' * 32}-source"
+    kept.parent.mkdir()
+    subprocess.run(["cp", "-a", nixpkgs, kept], check=True)
+    return Bench(folder=folder, nixpkgs=kept, upstream=upstream)
 
 
 Side = Callable[[str, int], list[str | Path]]
@@ -280,7 +298,7 @@ def main() -> None:
     roles = [1, 5] if given.quick else [int(number) for number in given.roles.split(",")]
     flavours = ["vm-ramdisk"] if given.quick else given.flavours.split(",")
     with tempfile.TemporaryDirectory() as name:
-        bench = Bench(folder=Path(name), nixpkgs=given.nixpkgs.resolve(), upstream=given.upstream.resolve())
+        bench = prepare(Path(name), given.nixpkgs.resolve(), given.upstream.resolve())
         change_nothing(bench, 3 if given.quick else 15)
         change_one_role(bench, 5 if given.quick else 10)
         for flavour in flavours:
