@@ -132,6 +132,13 @@ def test_flags_are_sorted_by_who_takes_them(here: Here, tmp_path: Path) -> None:
     assert nix.flags == ("--option", "cores", "1", "--keep-going", "--builders", "ssh://b")
 
 
+def test_nix_own_number_of_jobs_stays_unless_another_is_asked_for(here: Here) -> None:
+    processors = len(os.sched_getaffinity(0))
+    assert "--max-jobs" not in asking.build_command(here.nix, ["/x.drv"], jobs=processors)
+    words = asking.build_command(here.nix, ["/x.drv"], jobs=processors + 1)
+    assert words[words.index("--max-jobs") + 1] == str(processors + 1)
+
+
 def test_flags_reach_nix(here: Here, tmp_path: Path) -> None:
     flagged = nix_in(tmp_path, NixosOptions(flags="--arg a '1 + 1' --option restrict-eval true"))
     assert flagged.evaluate("{ a }: a") == 2

@@ -1,4 +1,7 @@
-"""What Nix tells while it works (``--log-format internal-json``), as events."""
+"""What Nix tells while it works (``--log-format internal-json``), as events.
+
+nix-output-monitor is not asked: it would take this log and the terminal, and nxc's own lines show the same.
+"""
 
 from __future__ import annotations
 

@@ -226,18 +226,26 @@ def build(
     wanted = list(dict.fromkeys(derivations))
     if not wanted:
         return {}
-    words: list[str] = ["--realise", *(f"{path}!out" for path in wanted)]
     if links is not None:
         links.mkdir(parents=True, exist_ok=True)
-        words += ["--add-root", str(links / "result"), "--indirect"]
-    if jobs is not None:
-        words += ["--max-jobs", str(jobs)]
-    argv = (nix.program("nix-store"), *words, *_log(), *nix.flags)
+    argv = build_command(nix, wanted, links=links, jobs=jobs)
     printed = ask(nix, argv, op, project=project, what=what, timeout=timeout).split()
     if links is not None:
         _drop_others(links, [Path(path) for path in printed])
         printed = [str(Path(path).readlink()) for path in printed]
     return dict(zip(wanted, printed, strict=True))
+
+
+def build_command(
+    nix: Nix, derivations: Sequence[str], *, links: Path | None = None, jobs: int | None = None
+) -> tuple[str, ...]:
+    """Return the command that builds. With nxc's own default, all processors, Nix' setting stays."""
+    words = ["--realise", *(f"{path}!out" for path in derivations)]
+    if links is not None:
+        words += ["--add-root", str(links / "result"), "--indirect"]
+    if jobs not in (None, len(os.sched_getaffinity(0))):
+        words += ["--max-jobs", str(jobs)]
+    return (nix.program("nix-store"), *words, *_log(), *nix.flags)
 
 
 def _drop_others(links: Path, kept: Sequence[Path]) -> None:
