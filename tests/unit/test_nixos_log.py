@@ -69,6 +69,17 @@ def test_traces_and_warnings_of_a_user_are_shown(here: Here) -> None:
     assert here.messages("warning") == ["old name"]
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["warning: old", "trace: warning: old", "evaluation warning: old", "warning: evaluation warning: old"],
+)
+def test_warnings_of_all_versions(log: Log, events: list[Event], text: str) -> None:
+    log.line(
+        record(action="msg", level=1, msg=f"\x1b[35;1m{text}\x1b[0m", raw_msg=text, file=None, line=None)
+    )
+    assert messages(events, "warning") == ["old"]
+
+
 def test_the_last_lines_of_every_builder_are_kept_apart(log: Log) -> None:
     for number, name in ((1, "one"), (2, "two")):
         drv = f"/nix/store/{HASH}-{name}.drv"

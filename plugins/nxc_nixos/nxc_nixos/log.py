@@ -28,6 +28,7 @@ _LOG_LINE, _PHASE, _PROGRESS, _EXPECTED, _POST_LINE = 101, 104, 105, 106, 107
 _COLOUR = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _DERIVATION = re.compile(r"[0-9a-df-np-sv-z]{32}-(.+?)(\.drv)?$")
 _UNREACHED = re.compile(r"unable to download '([^']+)': (.+?)(?: \(\d+\))?; retrying")
+_WARNING = re.compile(r"(?:(?:trace: |evaluation )*warning: )+")
 _UNTOLD = ("did not specify '--add-root'", "Git tree '", "download buffer is full", "not writing modified")
 _SURPLUS = ("(use '--show-trace'", "Try '")
 
@@ -150,13 +151,14 @@ class Log:
 
     def _hear(self, record: Mapping[str, Any]) -> None:
         text = uncoloured(str(record.get("msg", ""))).strip()
-        if "raw_msg" in record or not text or text.startswith(_SURPLUS):
+        is_error = "raw_msg" in record and record.get("level") == 0
+        if is_error or not text or text.startswith(_SURPLUS):
             return  # an error: told when the command has ended
         unreached = _UNREACHED.search(text)
         if unreached:
             self._miss(*unreached.groups())
-        elif text.startswith(("warning: ", "trace: warning: ", "evaluation warning: ")):
-            self._warn(text.split("warning: ", 1)[1])
+        elif warning := _WARNING.match(text):
+            self._warn(text[warning.end() :])
         elif text.startswith("trace: "):
             self.op.step(text.removeprefix("trace: "), topic="print")
         else:
