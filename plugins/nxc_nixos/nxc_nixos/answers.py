@@ -109,7 +109,8 @@ class Answers:
             return Evaluated(package=package, parts=parts)
         if missing:
             parts |= evaluator.evaluate_parts(missing, self.op)
-        return Evaluated(package=evaluator.assemble(parts, self.op), parts=parts)
+        all_parts = {role: parts[name] for role, name in self.read().templates.items()}
+        return Evaluated(package=evaluator.assemble(all_parts, self.op), parts=parts)
 
     def _kept_parts(self, names: Sequence[str], target: Target) -> dict[str, Part]:
         found = {}

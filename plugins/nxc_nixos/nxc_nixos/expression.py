@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from attrs import asdict, frozen
+from attrs import asdict, fields, frozen
 
 from nxc_core.model import Guest, Json, Kind
 from nxc_core.paths import nix_dir
@@ -72,12 +72,21 @@ def known_flavours() -> dict[str, dict[str, Any]]:
 
 def to_camel_case(guest: Guest) -> dict[str, Json]:
     """Spell a guest as the library does."""
+    said = asdict(guest)
     return {
-        re.sub(r"_(.)", lambda match: match[1].upper(), name): list(value)
-        if isinstance(value, tuple)
-        else value
-        for name, value in asdict(guest).items()
+        to_camel_case_name(name): list(value) if isinstance(value, tuple) else value
+        for name, value in said.items()
     }
+
+
+def to_camel_case_name(name: str) -> str:
+    """Spell a name as the library does."""
+    return re.sub(r"_(.)", lambda match: match[1].upper(), name)
+
+
+def guest_fields() -> list[str]:
+    """Name what a guest says."""
+    return [one.name for one in fields(Guest)]
 
 
 @frozen(kw_only=True)
