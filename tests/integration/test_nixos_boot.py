@@ -35,6 +35,7 @@ COMPOSITION = """{ pkgs, ... }: {
     environment.etc.role.text = "the server\\n";
     networking.extraHosts = "192.0.2.1 elsewhere";
     boot.postBootCommands = "echo yes > /root/post-boot";
+    nxc.postBootCommands = "cat /proc/sys/kernel/hostname > /root/nxc-post-boot";
     systemd.services.greeter = {
       wantedBy = [ "multi-user.target" ];
       script = "hello > /root/greeting";
@@ -126,6 +127,7 @@ def test_it_knows_the_others(running: Running, server: NodeHandle) -> None:
 def test_its_units_and_commands_ran(server: NodeHandle) -> None:
     assert server.succeed("cat /root/greeting") == "Hello, world!\n"
     assert server.succeed("cat /root/post-boot") == "yes\n"
+    assert server.succeed("cat /root/nxc-post-boot") == "server\n", "nxc's own run when it knows its name"
     assert server.succeed("systemctl --failed --no-legend") == ""
     assert server.succeed("hello") == "Hello, world!\n", "what the role installs is in the way in's path"
 
