@@ -233,6 +233,19 @@ def git(folder: Path, *words: str) -> None:
     subprocess.run(["git", "-C", str(folder), *words], check=True, timeout=30)
 
 
+@pytest.mark.parametrize("commit", [False, True])
+def test_an_error_in_a_flake_is_in_the_users_own_file(project: Project, tmp_path: Path, commit: bool) -> None:
+    """Nix evaluates a copy of it, in its store."""
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "composition.nix").write_text(ROLE.format("environment.systemPackages = [ pkgs.helo ];"))
+    flake_project(project.found, project.folder, source, commit=commit)
+    said = project.build()
+    assert said.code == 3, said.err
+    assert said.error.splitlines()[:2] == ["attribute 'helo' missing", f"  at composition.nix:{LINE}"]
+    assert "warning" not in said.err
+
+
 def test_files_that_git_does_not_know(project: Project) -> None:
     """A flake outside git is taken as it is; in git, what is not added is named."""
     flake_project(project.found, project.folder, project.folder)

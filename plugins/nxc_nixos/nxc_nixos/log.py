@@ -29,7 +29,13 @@ _COLOUR = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _DERIVATION = re.compile(r"[0-9a-df-np-sv-z]{32}-(.+?)(\.drv)?$")
 _UNREACHED = re.compile(r"unable to download '([^']+)': (.+?)(?: \(\d+\))?; retrying")
 _WARNING = re.compile(r"(?:(?:trace: |evaluation )*warning: )+")
-_UNTOLD = ("did not specify '--add-root'", "Git tree '", "download buffer is full", "not writing modified")
+_UNTOLD = (
+    "did not specify '--add-root'",
+    "Git tree '",
+    "download buffer is full",
+    "not writing modified",
+    "creating lock file",
+)
 _SURPLUS = ("(use '--show-trace'", "Try '")
 
 
