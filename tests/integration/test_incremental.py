@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from nxc_core.errors import BuildError, NxcError
-from nxc_core.model import Build, Event
+from nxc_core.model import RAMDISK, Build, BuildRequest, Event
 from nxc_core.session import Session
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(1800)]
@@ -50,6 +50,30 @@ def build(project: Path, *, offline: bool = False, flavour: str = "vm-ramdisk") 
         for e in events
         if e.topic == "build" and e.data.get("done") and "layer" in e.data
     ]
+
+
+def plan(project: Path) -> list[str]:
+    """Say what a build would make, without making it."""
+    session = Session.open(project)
+    base, driver = session.plugins.base("debian"), session.plugins.flavour("vm-ramdisk")
+    op = session.operation(session.workspace.root, "dry-run", dry=True)
+    composition = base.read(project / "composition.nix", op)
+    return list(base.plan(BuildRequest(composition=composition, kind=RAMDISK, guest=driver.guest), op))
+
+
+def test_a_dry_run_names_what_is_missing_and_writes_nothing(cached: Path, tmp_path: Path) -> None:
+    write(tmp_path, text=secrets.token_hex(8))
+    before = sorted(tmp_path.rglob("*"))
+    assert "role second" in plan(tmp_path)
+    assert sorted(tmp_path.rglob("*")) == before
+    build(tmp_path)
+    assert plan(tmp_path) == []
+    write(tmp_path, text=secrets.token_hex(8))
+    assert plan(tmp_path) == ["role second"]
+    lock = (tmp_path / "nxc.lock").read_text()
+    write(tmp_path, count=7, text=secrets.token_hex(8))
+    assert plan(tmp_path) == ["role second"]
+    assert (tmp_path / "nxc.lock").read_text() == lock
 
 
 def test_an_edit_builds_only_what_it_touches(cached: Path, tmp_path: Path) -> None:

@@ -132,10 +132,17 @@ class DebianBase(Base[DebianOptions]):
                 f"the debian base builds {SYSTEM} only, not {request.system}",
                 hint=f"use a {SYSTEM} machine, or --base nixos",
             )
+        return self._builder(request, op).build(op)
+
+    def plan(self, request: BuildRequest, op: Operation) -> Sequence[str]:
+        """Name the layers that are missing, and what they need."""
+        return self._builder(request, op).plan(op)
+
+    def _builder(self, request: BuildRequest, op: Operation) -> Builder:
         source = request.composition.source
         suite = self._suite(source)
         apt = self._apt(source, op)
-        builder = Builder(
+        return Builder(
             cache=_cache(op),
             apt=apt,
             options=evolve(self.options, jobs=max(1, request.jobs)),
@@ -151,7 +158,6 @@ class DebianBase(Base[DebianOptions]):
             kind=request.kind,
             guest=request.guest,
         )
-        return builder.build(op)
 
     def in_use(self, artifact: Artifact) -> Sequence[Path]:
         """List what is behind an artifact, and what its next offline build will ask for."""

@@ -62,16 +62,10 @@ class Builder:
 
     def build(self, op: Operation) -> Artifact:
         """Make the artifact, reusing every layer that is there."""
-        derivations = {role: self._derivations(system) for role, system in self.systems.items()}
-        asked = {role: self._packages(system, derivations[role]) for role, system in self.systems.items()}
+        derivations, asked = self._asked()
         lock = self._lock(asked, "cloud", op)
         store = LayerStore(cache=self.cache, apt=self.apt, options=self.options, epoch=lock.epoch)
-        base = specs.base_spec(
-            lock.members(lock.sets["base"]),
-            suite=lock.suite,
-            architecture=lock.architecture,
-            epoch=lock.epoch,
-        )
+        base = _base(lock)
         kernel = self._kernel(lock, base) if self.has_kernel else None
         roles = {role: self._role(lock, base, role, derivations[role]) for role in self.systems}
         wanted = [base, *([kernel] if kernel else []), self._guest(lock, base), *roles.values()]
@@ -80,6 +74,37 @@ class Builder:
             kernel = self._generic_kernel(store, asked, base, missing, op)
             wanted[1] = kernel
         return self._artifact(store, wanted[: -len(roles)], roles, kernel, op)
+
+    def plan(self, op: Operation) -> list[str]:
+        """Name what ``build`` would resolve, fetch and make."""
+        derivations, asked = self._asked()
+        lock = resolution.known(self.resolver, self.composition, asked, self._sets("cloud"))
+        if lock is None:
+            kernel_title = ["the kernel"] if self.has_kernel else []
+            titles = ["the base system", *kernel_title, "nxc's own part", *(f"role {role}" for role in asked)]
+            return [f"which packages: {self.resolver.path.name} does not have all of them", *titles]
+        store = LayerStore(cache=self.cache, apt=self.apt, options=self.options, epoch=lock.epoch)
+        base = _base(lock)
+        kernel = self._kernel(lock, base) if self.has_kernel else None
+        roles = {role: self._role(lock, base, role, derivations[role]) for role in self.systems}
+        common = [base, *([kernel] if kernel else []), self._guest(lock, base)]
+        missing = [spec for spec in [*common, *roles.values()] if not store.is_ready(spec, self.has_squashfs)]
+        wanted = {found for spec in missing if store.told(spec) is None for found in spec.packages}
+        count = sum(not debs.deb_path(self.cache, found).exists() for found in wanted)
+        if missing:
+            fetched = [f"fetch {count} package{'s' if count > 1 else ''}"] if count else []
+            return fetched + [spec.title for spec in missing]
+        try:
+            self._artifact(store, common, roles, kernel, op)
+        except images.NotMadeError as error:
+            return [str(error)]
+        return []
+
+    def _asked(self) -> tuple[dict[str, list[aterm.Derivation]], dict[str, list[str]]]:
+        """Return the derivations and the packages of each role."""
+        derivations = {role: self._derivations(system) for role, system in self.systems.items()}
+        asked = {role: self._packages(system, derivations[role]) for role, system in self.systems.items()}
+        return derivations, asked
 
     def _derivations(self, system: Mapping[str, Any]) -> list[aterm.Derivation]:
         return aterm.closure(system["derivations"], aterm.read_from(store_dir(self.cache)))
@@ -93,11 +118,14 @@ class Builder:
         return sorted(found)
 
     def _lock(self, asked: Mapping[str, Sequence[str]], kernel: str, op: Operation) -> Lock:
+        return resolution.update(self.resolver, self.composition, asked, self._sets(kernel), op)
+
+    def _sets(self, kernel: str) -> list[str]:
         sets = ["base"]
         sets += [f"kernel-{kernel}"] if self.has_kernel else []
         sets += ["initrd"] if self.has_initrd else []
         sets += ["firmware"] if self.guest.firmware else []
-        return resolution.update(self.resolver, self.composition, asked, sets, op)
+        return sets
 
     def _kernel(self, lock: Lock, base: Spec, name: str = "cloud") -> Spec:
         return specs.kernel_spec(base, lock.members(lock.sets[f"kernel-{name}"]), self.cache)
@@ -207,6 +235,12 @@ class Builder:
             debs.deb_path(self.cache, busybox),
             op,
         )
+
+
+def _base(lock: Lock) -> Spec:
+    return specs.base_spec(
+        lock.members(lock.sets["base"]), suite=lock.suite, architecture=lock.architecture, epoch=lock.epoch
+    )
 
 
 def _by_name(layers: Sequence[Layer]) -> dict[str, Layer]:

@@ -19,6 +19,10 @@ from nxc_debian.files import digest, disk_full
 from nxc_debian.specs import recipe_digest
 
 
+class NotMadeError(Exception):
+    """An image would have to be made, and nothing may be."""
+
+
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a path to write; it takes its place when all went well."""
@@ -38,6 +42,8 @@ def merged_tar(cache: Path, layers: Sequence[Layer], op: Operation) -> Path:
         cache / "images" / f"rootfs-{digest([recipe_digest(), [layer.digest for layer in layers]])[:16]}.tar"
     )
     if not path.exists():
+        if op.dry:
+            raise NotMadeError("the root file systems")
         size = sum(layer.tar.stat().st_size for layer in layers) >> 20
         op.need_disk(cache, size + 10, "a root file system")
         op.step("merging layers", topic="build")
@@ -66,6 +72,8 @@ def ramdisk(
     path = cache / "images" / f"ramdisk-{key[:16]}.initrd"
     if path.exists():
         return path
+    if op.dry:
+        raise NotMadeError("the ramdisk")
     squashed = [(layer.name, layer.squashfs) for layer in layers if layer.squashfs is not None]
     size = sum(file.stat().st_size for _, file in squashed) >> 20
     op.need_disk(cache, size + 30, "a ramdisk")

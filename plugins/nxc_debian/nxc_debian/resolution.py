@@ -105,6 +105,15 @@ def update(
         return _saved(resolver, known.only_roles(composition, roles))
 
 
+def known(
+    resolver: Resolver, composition: str, roles: Mapping[str, Sequence[str]], sets: Sequence[str]
+) -> Lock | None:
+    """Return the lock if it has all that is asked, without writing anything; else None."""
+    found = None if resolver.relock else load(resolver.path)
+    covered = found is not None and found.suite == resolver.suite
+    return found if covered and found is not None and _covers(found, composition, roles, sets) else None
+
+
 def _mark(path: Path) -> str:
     return digest(str(path.resolve()))[:12]
 
