@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
@@ -21,6 +22,15 @@ from typing import Any
 
 import pytest
 from attrs import field, frozen
+
+from nxc_core.model import RAMDISK
+from nxc_core.plugins import Plugins
+from nxc_core.session import Session
+from nxc_nixos import evaluation
+from nxc_nixos import study as studies
+from nxc_nixos.answers import Answers
+from nxc_nixos.cache import Cache
+from nxc_nixos.options import NixosOptions
 
 ROOT = Path(__file__).resolve().parents[2]
 LIBRARY = ROOT / "nix"
@@ -203,6 +213,19 @@ def test_an_example_evaluates_for_every_flavour(nix: Nix, tree: Path, example: P
     assert len(set(found.values())) == len(found), "each is a package of its own"
 
 
+def overrides(nix: Nix, tree: Path, shim: bool) -> list[str]:
+    """Say where the inputs of upstream's flakes are, as a user would."""
+    inputs = {
+        "nixpkgs": tree,
+        "nxc": STAND_INS if shim else LIBRARY,
+        **({"nxc/library": LIBRARY, "nxc/library/nixpkgs": tree} if shim else {"nxc/nixpkgs": tree}),
+        "NUR": STAND_INS / "NUR",
+        "kapack": STAND_INS / "kapack",
+        "kapack/nixpkgs": tree,
+    }
+    return [word for name, at in inputs.items() for word in ("--override-input", name, locked(nix, at))]
+
+
 @pytest.mark.parametrize(("tree", "example"), CASES)
 def test_a_flake_gives_the_same(nix: Nix, tree: Path, example: Path, tmp_path: Path) -> None:
     shim = need_shim(nix, tree, example)
@@ -210,20 +233,41 @@ def test_a_flake_gives_the_same(nix: Nix, tree: Path, example: Path, tmp_path: P
         pytest.skip("it has no flake.nix")
     project = tmp_path / example.name
     shutil.copytree(example, project)
-    nxc = STAND_INS if shim else LIBRARY
-    below = {"nxc": nxc, **({"nxc/library": LIBRARY} if shim else {})}
-    nixpkgs = "nxc/library/nixpkgs" if shim else "nxc/nixpkgs"
-    inputs = {
-        "nixpkgs": tree,
-        **below,
-        nixpkgs: tree,
-        "NUR": STAND_INS / "NUR",
-        "kapack": STAND_INS / "kapack",
-        "kapack/nixpkgs": tree,
-    }
-    overrides = [word for name, at in inputs.items() for word in ("--override-input", name, locked(nix, at))]
     found = nix.ask(
-        "nix", "eval", "--json", "--no-write-lock-file", *overrides, f"path:{project}#packages.{SYSTEM}",
-        "--apply", "builtins.mapAttrs (_: package: package.drvPath)",
+        "nix", "eval", "--json", "--no-write-lock-file", *overrides(nix, tree, shim),
+        f"path:{project}#packages.{SYSTEM}", "--apply", "builtins.mapAttrs (_: package: package.drvPath)",
     )  # fmt: skip
     assert found == plainly(nix, tree, example, shim)
+
+
+@pytest.mark.parametrize(("tree", "example"), CASES)
+def test_several_processes_give_the_same(
+    nix: Nix, tree: Path, example: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As `nxc build` evaluates: one process for each role, then one that puts them together."""
+    for name, value in {**nix.environment, "XDG_CACHE_HOME": str(tmp_path / "cache")}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(evaluation, "DIVIDED_FROM", 1)
+    monkeypatch.setattr(evaluation, "ROLES_EACH", 1)
+    monkeypatch.setattr(evaluation, "ROLES_MOST", 1)
+    shim = need_shim(nix, tree, example)
+    project = tmp_path / example.name
+    shutil.copytree(example, project)
+    is_flake = (example / "flake.nix").exists()
+    (source,) = project.glob("composition*.nix")
+    flavour = "vm-ramdisk"
+    for composition in sorted(compositions_of(example)):
+        options = NixosOptions(
+            composition=composition,
+            nixpkgs=None if is_flake else str(tree),
+            flags=shlex.join([*overrides(nix, tree, shim), "--no-write-lock-file"]) if is_flake else "",
+            jobs=2,
+        )
+        op = Session.open(project).operation(tmp_path, "test")
+        cache = Cache(folder=op.cache / "nixos")
+        study = studies.begin(source, options, cache, op)
+        assert not study.impure
+        answers = Answers(study=study, options=options, cache=cache, op=op)
+        found = answers.evaluate(RAMDISK, Plugins.discover().flavour(flavour).guest)
+        assert not answers.study.impure
+        assert found.package == plainly(nix, tree, example, shim)[f"{composition}::{flavour}"]
