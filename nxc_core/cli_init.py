@@ -15,9 +15,19 @@ from nxc_core.config import PROJECT_FILE
 from nxc_core.errors import ConfigError, StateError
 
 _HERE = Path(__file__).parent
+_FLAKE_FILE = "flake.nix"
+_FLAKE = """\
+{
+  # Pins nixpkgs: `nix flake lock` writes which one (nxc does, at the first build), `nix flake update` takes
+  # today's. A flake that makes packages of its own for every flavour calls nxc.lib.compose.
+  inputs.nixpkgs.url = "github:NixOS/nixpkgs/nixos-24.05";
+  outputs = { self, nixpkgs }: { };
+}
+"""
 _PROJECT = """\
 # Settings of this project. `nxc config` shows all of them and where each comes from.
 composition = "composition.nix"
+@base@
 # flavour = "vm-ramdisk"
 
 # [options.vm-ramdisk]
@@ -53,6 +63,12 @@ def init(
     folder: Annotated[
         Path, typer.Argument(metavar="DIR", show_default=False, help="A folder; it may exist.")
     ] = Path(),
+    base: Annotated[
+        str | None,
+        typer.Option(
+            "--base", metavar="NAME", help="How it is to be built; nixos adds a flake.nix that pins nixpkgs."
+        ),
+    ] = None,
     show: Annotated[bool, typer.Option("--list", help="List the templates.")] = False,
 ) -> None:
     """Write a composition to start from.
@@ -66,10 +82,16 @@ def init(
         return
     if template not in known:
         raise ConfigError(f"there is no template {template}", hint=f"there are: {', '.join(known)}")
+    if base is not None and base not in nxc.plugins.bases:
+        raise ConfigError(f"there is no base {base}", hint=f"there are: {', '.join(nxc.plugins.bases)}")
     source, goal = templates_dir() / template, nxc.path(folder)
     files = sorted(path.relative_to(source) for path in source.rglob("*") if path.is_file())
     files = [path for path in files if path.name != "nxc.lock" and ".nxc" not in path.parts]
-    taken = [str(path) for path in (*files, Path(PROJECT_FILE)) if (goal / path).exists()]
+    written = {PROJECT_FILE: _PROJECT.replace("@base@", f'base = "{base}"' if base else '# base = "debian"')}
+    if base == "nixos":
+        written[_FLAKE_FILE] = _FLAKE
+    files = [path for path in files if str(path) not in written]
+    taken = [str(path) for path in (*files, *map(Path, written)) if (goal / path).exists()]
     if taken:
         raise ConfigError(
             f"{goal} has {', '.join(taken)} already", hint="choose an empty folder; nothing was written"
@@ -78,7 +100,8 @@ def init(
         for path in files:
             (goal / path).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source / path, goal / path)
-        (goal / PROJECT_FILE).write_text(_PROJECT)
+        for name, text in written.items():
+            (goal / name).write_text(text)
     except OSError as error:
         raise StateError(
             f"{goal} cannot be written: {error.strerror}", hint="choose a folder of yours"

@@ -368,6 +368,18 @@ def test_ssh_config_where_nothing_speaks_ssh(nxc: Nxc, project: Path) -> None:
     assert nxc("ssh-config").code == 3
 
 
+def test_init_for_nixos_pins_nixpkgs(nxc: Nxc, tmp_path: Path) -> None:
+    folder = tmp_path / "nixos"
+    assert nxc("init", "--base", "nixos", "basic", str(folder)).code == 0
+    assert "inputs.nixpkgs.url" in (folder / "flake.nix").read_text()
+    assert 'base = "nixos"' in (folder / "nxc.toml").read_text()
+    shown = nxc("-C", str(folder), "config", "--json").json()
+    assert isinstance(shown, dict)
+    assert nxc("init", "--base", "nixos", "basic", str(folder)).code == 3, "nothing is overwritten"
+    told = nxc("init", "--base", "nixoz", "basic", str(tmp_path / "other"))
+    assert (told.code, "there is no base nixoz" in told.err) == (3, True)
+
+
 def test_init_writes_a_project_and_overwrites_nothing(nxc: Nxc, tmp_path: Path) -> None:
     known = nxc("init", "--list").out.split()
     assert {"basic", "webserver"} <= set(known)
