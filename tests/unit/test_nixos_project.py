@@ -183,6 +183,20 @@ def test_a_flake_in_git_clean_dirty_and_with_a_file_that_git_does_not_know(
     bench.evaluate()
 
 
+def test_a_file_that_git_comes_to_know_makes_another_fingerprint(
+    standin: StandIn, three: Path, tmp_path: Path
+) -> None:
+    flake_project(standin, tmp_path / "git", three, commit=True)
+    standin.run("git", "worktree", "add", "-q", str(tmp_path / "tree"), cwd=tmp_path / "git")
+    for folder in (tmp_path / "git", tmp_path / "tree"):
+        bench = Bench(folder=folder, standin=standin)
+        (folder / "new.nix").write_text("{ }")
+        before = bench.fingerprint()
+        assert bench.fingerprint() == before
+        standin.run("git", "add", "new.nix", cwd=folder)
+        assert bench.fingerprint() != before
+
+
 def test_a_composition_that_git_does_not_know(standin: StandIn, three: Path, tmp_path: Path) -> None:
     bench = Bench(folder=flake_project(standin, tmp_path / "git", three, commit=True), standin=standin)
     standin.run("git", "rm", "-q", "--cached", "composition.nix", cwd=bench.folder)

@@ -166,5 +166,9 @@ def _word(pattern: re.Pattern[str], root: Path, files: Sequence[str]) -> str:
 
 def project_marks(project: Project) -> list[str]:
     """Mark what git knows: a file that is added becomes one that Nix sees."""
-    folder = None if project.git is None else project.git / ".git"
-    return [] if folder is None else [tree.stat_mark(folder / name) for name in ("index", "HEAD")]
+    if project.git is None:
+        return []
+    folder = project.git / ".git"
+    if folder.is_file():  # a further working tree, or a submodule
+        folder = project.git / folder.read_text().partition("gitdir:")[2].strip()
+    return [tree.stat_mark(folder / name) for name in ("index", "HEAD")]
