@@ -7,7 +7,7 @@ Both are folders on this machine; nothing is downloaded or built. Roles are K3S-
   plain     nix-instantiate of nix/driver.nix: one process
   upstream  nix-instantiate of NixOS Compose's compose.nix, with tests/nix/upstream/shim.nix for an older tree
 Each run begins with an empty cache and a store that holds nothing but nixpkgs, as where it is an input of a
-flake, and writes its derivations there.
+flake, and writes its derivations there. Nobody may edit nxc meanwhile: what is kept depends on it.
 """
 
 from __future__ import annotations
@@ -198,8 +198,8 @@ def compare_sides(bench: Bench, flavour: str, roles: int, pairs: int) -> None:
             f"   {row['together']:12.2f}" + (judge(row, aims_of(flavour, roles)) if name == "nxc" else "")
         )
     for name, paths in systems.items():
-        if name != "plain" and roles <= 2:
-            say(*(f"  {name}: {path}" for path in paths))
+        if name != "plain":
+            say(f"  {name}: {len(paths)} systems", *(f"    {path}" for path in paths if roles <= 5))
 
 
 def ratio(ours: Sequence[Weight], theirs: Sequence[Weight], key: str) -> float:
