@@ -135,6 +135,12 @@ def test_what_is_not_understood_is_evaluated_whole(bench: Bench, old: str, new: 
         'builtins.readFile (@folder@ + "/data.txt")',
         "toString (builtins.attrNames (builtins.readDir ./.)) + builtins.readFile ./data.txt",
         "(import ./reader.nix)",
+        'builtins.readFile (./data + ".txt")',
+        'builtins.readFile (./dat${"a"}.txt)',
+        'let d = ./data; in builtins.readFile (d + ".txt")',
+        'builtins.readFile (./sub + ("/." + "./data.txt"))',
+        "builtins.readFile (./sub + builtins.fromJSON (builtins.readFile ./way.json))",
+        'builtins.readFile (builtins.findFile builtins.nixPath "nxc-allowed/data.txt")',
     ],
 )
 def test_a_file_that_a_role_reads_is_seen_to_change(bench: Bench, expression: str) -> None:
@@ -142,6 +148,7 @@ def test_a_file_that_a_role_reads_is_seen_to_change(bench: Bench, expression: st
     (bench.folder / "sub" / "x").write_text("")
     (bench.folder / "data.txt").write_text("1")
     (bench.folder / "reader.nix").write_text("builtins.readFile ./data.txt")
+    (bench.folder / "way.json").write_text('"/../data.txt"')
     bench.edit('"b"', expression.replace("@folder@", f'/. + "{bench.folder}"'))
     before = bench.evaluate()
     bench.roles()
@@ -149,6 +156,37 @@ def test_a_file_that_a_role_reads_is_seen_to_change(bench: Bench, expression: st
     after = bench.evaluate()
     assert "beta" in bench.roles()
     assert before.parts["beta"] != after.parts["beta"]
+
+
+def test_an_empty_folder_is_seen_to_come(bench: Bench) -> None:
+    (bench.folder / "sub").mkdir()
+    bench.edit('"b"', "toString (builtins.attrNames (builtins.readDir ./sub))")
+    before, seen = bench.evaluate(), bench.fingerprint()
+    (bench.folder / "sub" / "new").mkdir()
+    assert bench.fingerprint() != seen
+    assert bench.evaluate().parts["beta"] != before.parts["beta"]
+
+
+def test_what_the_users_flags_let_in_is_not_kept(bench: Bench) -> None:
+    more = bench.folder.parent / "more"
+    more.mkdir()
+    (more / "x.nix").write_text('"1"')
+    bench.options["flags"] = f"-I more={more}"
+    bench.edit('"b"', "import <more/x.nix>")
+    before = bench.evaluate()
+    (more / "x.nix").write_text('"2"')
+    assert bench.evaluate().parts["beta"] != before.parts["beta"]
+    assert bench.fingerprint() != bench.fingerprint()
+
+
+def test_what_is_impure_is_so_without_a_cache(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    (bench.folder.parent / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(bench.folder.parent / "file"))
+    bench.edit('"b"', "toString builtins.currentTime")
+    base, op = bench.base(), bench.op()
+    base.examine(bench.request(base, op), op)
+    recorded = base.fingerprint(bench.source, RAMDISK, GUEST, op)
+    assert bench.fingerprint() != recorded
 
 
 def test_the_fingerprint_follows_what_may_change_the_result(bench: Bench) -> None:
@@ -206,11 +244,21 @@ def test_a_collected_result_makes_another_fingerprint(bench: Bench) -> None:
         ('builtins.getEnv "HOME"', "getEnv in composition.nix"),
         ("toString builtins.currentTime", "currentTime in composition.nix"),
         ('builtins.readFile "/etc/hostname"', "access to absolute path '/etc/hostname'"),
-        ("builtins.readFile ../outside.txt", "outside.txt'"),
+        ("builtins.readFile ../outside.txt", "outside.txt is outside the project"),
+        ('if builtins.pathExists ../outside.txt then "y" else "n"', "outside.txt is outside the project"),
+        ("builtins.readFile ./.git/refs/heads/main", "which git or a tool keeps"),
+        ('builtins.readFile (./. + "/.git/refs/heads/main")', "which git or a tool keeps"),
+        ("toString __currentTime", "currentTime in composition.nix"),
+        (
+            "let inherit (builtins) fetchurl; in toString (builtins.isNull fetchurl)",
+            "fetchurl in composition.nix",
+        ),
     ],
 )
 def test_what_is_impure_is_evaluated_each_time_with_a_word(bench: Bench, text: str, told: str) -> None:
     (bench.folder.parent / "outside.txt").write_text("out")
+    (bench.folder / ".git/refs/heads").mkdir(parents=True)
+    (bench.folder / ".git/refs/heads/main").write_text("1")
     bench.edit('"b"', text)
     bench.evaluate()
     assert any(told in warning for warning in bench.warnings()), bench.warnings()

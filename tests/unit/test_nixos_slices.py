@@ -176,6 +176,19 @@ def test_a_path_as_a_text_differs_with_the_whole_flake(project: Path) -> None:
     assert reach(project).follow(tokens) == {"other.txt"}
     with pytest.raises(NotUnderstoodError):
         reach(project, strict=True).follow(tokens)
+    assert reach(project, strict=True).follow(parsed("{ x = ./other.txt; y = toString 3; }", project))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["map toString [ ./other.txt ]", "let p.q = ./other.txt; in toString p.q", "{ x }: map toString x"],
+)
+def test_so_it_does_by_another_name(project: Path, text: str) -> None:
+    tokens = parsed(text, project)
+    with pytest.raises(NotUnderstoodError):
+        found = reach(project, strict=True)
+        found.load(["composition.nix"])
+        found.follow(tokens)
 
 
 FLAKE = "{ inputs.a.url = ''x''; outputs = { self, nixpkgs, ... }@inputs: let system = 1; in %s; }"

@@ -156,7 +156,7 @@ class Answers:
             )
 
     def _evaluator(self, target: Target) -> Evaluator:
-        free = bool(self.study.impure)
+        free = bool(self.study.impure) and not self.options.pure
         alone = free or self.options.pure
         found = self.study.project
         pure = self.options.pure and found.flake is not None

@@ -51,7 +51,8 @@ class NixosBase(Base[NixosOptions]):
         """Digest what a build depends on by sizes and times; what cannot be digested is new each time."""
         before = self._known.pop(source.resolve(), None)  # what was built, if it was edited meanwhile
         seen = before.study.mark if before else study.mark(projects.find(source, self.options), self.options)
-        impure = self.options.impure or _cache(op).get("impure", seen) is not None
+        known = before.study.impure if before else ""  # a cache may not be there to be written
+        impure = self.options.impure or known or _cache(op).get("impure", seen) is not None
         if impure or not all(path.exists() for path in _made(op)):
             return secrets.token_hex(16)
         return digest([seen, kind, asdict(guest)])

@@ -139,7 +139,10 @@ def put_aside(source: Path, files: tuple[str, ...], trees: Path, *, lock: str | 
     try:
         for name in files:
             (aside / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(source / name, aside / name, follow_symlinks=False)
+            if (source / name).is_dir() and not (source / name).is_symlink():  # a submodule is an empty one
+                (aside / name).mkdir(exist_ok=True)
+            else:
+                shutil.copy2(source / name, aside / name, follow_symlinks=False)
         if lock is not None:
             (aside / LOCK).write_text(lock)
         aside.replace(goal)

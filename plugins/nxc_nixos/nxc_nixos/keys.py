@@ -15,12 +15,14 @@ from nxc_core.paths import nix_dir
 from nxc_nixos import tree
 from nxc_nixos.nix import Nix
 from nxc_nixos.project import Project
-from nxc_nixos.reach import Reach
+from nxc_nixos.reach import Reach, UnseenError
 from nxc_nixos.slices import NotUnderstoodError, Slices, Token, Tokens, cut, spell
 
 # What these give may be another tomorrow, or is not to be seen in the project's files.
 _IMPURE = re.compile(
-    r"\b(?:currentTime|getEnv|fetchTarball|fetchGit|fetchTree|fetchMercurial|getFlake|builtins\.fetchurl)\b"
+    r"(?:\b|__)(?:currentTime|getEnv|fetchTarball|fetchGit|fetchTree|fetchMercurial|getFlake)\b"
+    r"|(?:builtins\.|__)fetchurl\b|inherit\s*\(\s*builtins\s*\)[^;]*\bfetchurl\b"
+    r"|with\s+builtins\s*;(?s:.*)(?<![\w.])fetchurl\b"
 )
 _OUTPUTS = frozenset({"packages", "legacyPackages", "devShells", "devShell", "lib", "apps", "checks"})
 _REVISION = re.compile(r"\b(?:\w*[rR]ev|revCount|lastModified|lastModifiedDate|sourceInfo)\b")
@@ -72,7 +74,7 @@ def find_keys(project: Project, files: Sequence[str], static: str, nix: Nix, op:
         whole = [static, dict(tree.content_marks(project.root, files))]
         if project.flake is not None and _word(_REVISION, project.root, files):
             whole += [tree.stat_digest(project.root), project_marks(project)]
-        impure = _word(_IMPURE, project.root, files)
+        impure = str(error) if isinstance(error, UnseenError) else _word(_IMPURE, project.root, files)
         return Keys(reading=["reading", whole], rest=whole, why=str(error), impure=impure)
 
 
@@ -160,7 +162,7 @@ def _word(pattern: re.Pattern[str], root: Path, files: Sequence[str]) -> str:
             except OSError:
                 continue
             if found:
-                return f"{found[0]} in {name}"
+                return f"{re.findall(r'[A-Za-z]+', found[0])[-1]} in {name}"
     return ""
 
 

@@ -10,14 +10,21 @@ from pathlib import Path
 from attrs import define, field
 
 from nxc_nixos.slices import NotUnderstoodError, Token, Tokens, tokenize
+from nxc_nixos.tree import SKIPPED
 
 Parse = Callable[[Sequence[Path]], Sequence[str]]
 """Returns the normal forms of files."""
 _CLIMBING = frozenset({"dirOf", "__dirOf", "__curPos", "scopedImport", "__scopedImport", "storePath"})
 _CLIMBING_MORE = frozenset({"__storePath", "toPath", "__toPath", "unsafeGetAttrPos", "__unsafeGetAttrPos"})
+_SEARCHING = frozenset({"findFile", "nixPath"})
 _TURNED_TO_TEXT = frozenset({"toString", "unsafeDiscardStringContext", "__unsafeDiscardStringContext"})
-_UPWARDS = re.compile(r"(?:^|/)\.\.(?:/|$)")
+_UPWARDS = re.compile(r"(?:^|/)\.\.(?:/|$)|/\.$")
+_HIDDEN = re.compile(rf"(?:^|/)(?:{'|'.join(map(re.escape, sorted(SKIPPED)))})(?:/|$)")
 _PLAIN = re.compile(r"[A-Za-z0-9._+@=/~-]+")
+
+
+class UnseenError(NotUnderstoodError):
+    """Something is named that is none of the project's files, so that no edit of it would be seen."""
 
 
 @define(kw_only=True)
@@ -34,6 +41,7 @@ class Reach:
     strict: bool = False
     _tokens: dict[str, Tokens] = field(factory=dict)
     _direct: dict[str, frozenset[str]] = field(factory=dict)
+    _bound: set[str] = field(factory=set)
 
     def tokens(self, name: str) -> Tokens:
         """Return a file of the project in its normal form."""
@@ -49,16 +57,17 @@ class Reach:
         if wanted:
             texts = self.parse([self.root / name for name in wanted])
             self._tokens |= {name: tokenize(text) for name, text in zip(wanted, texts, strict=True)}
+            self._bound |= {bound for name in wanted for bound in _bound_to_paths(self._tokens[name])}
 
-    def follow(self, tokens: Tokens, *, but: frozenset[str] = frozenset()) -> frozenset[str]:
-        """Return the files that words can read, directly or by way of others; ``but`` are not entered."""
+    def follow(self, tokens: Tokens) -> frozenset[str]:
+        """Return the files that words can read, directly or by way of others."""
         found: set[str] = set()
-        fresh: set[str] = set(self.named(tokens) - but)
+        fresh: set[str] = set(self.named(tokens))
         while fresh:
             found |= fresh
             entered = sorted(name for name in fresh if name.endswith(".nix") and name in self._known)
             self.load(entered)
-            fresh = {each for name in entered for each in self._named_by(name)} - found - but
+            fresh = {each for name in entered for each in self._named_by(name)} - found
         return frozenset(found)
 
     @property
@@ -71,17 +80,23 @@ class Reach:
         return self._direct[name]
 
     def named(self, tokens: Tokens) -> frozenset[str]:
-        """Return the files whose paths are spelt, all below those that are folders.
+        """Return the files whose paths are spelt, and all whose paths begin so: below a folder, or by ``+``.
 
         Raises NotUnderstoodError for words by which other files could be read.
         """
-        paths = [token.text for token in tokens if token.kind == "path"]
+        paths = [
+            str(self.root) if _is_made_longer(tokens, place) else token.text
+            for place, token in enumerate(tokens)
+            if token.kind == "path"
+        ]
         words = {token.text for token in tokens if token.kind == "word"}
-        bad = words & (_CLIMBING | _CLIMBING_MORE)
+        bad = words & (_CLIMBING | _CLIMBING_MORE | _SEARCHING)
         if bad:
             raise NotUnderstoodError(sorted(bad)[0])
         if self.strict:
-            _check_turned(tokens)
+            _check_turned(tokens, self._bound)
+        else:  # of a flake, Nix sees no such folder
+            _check_hidden(tokens, str(self.root))
         _check_strings(tokens, str(self.root))
         return frozenset(name for path in paths for name in self._below(path))
 
@@ -90,11 +105,10 @@ class Reach:
         if any(Path(whole).is_relative_to(folder) for folder in self.outside):
             return ()
         if not Path(whole).is_relative_to(self.root):
-            raise NotUnderstoodError(f"{path} is outside the project")
+            raise (NotUnderstoodError if self.strict else UnseenError)(f"{path} is outside the project")
         name = os.path.relpath(whole, self.root)
-        prefix = "" if name == "." else name + "/"
-        below = [each for each in self.files if each.startswith(prefix)]
-        found = [name] if name in self._known or not below else below
+        prefix = "" if name == "." else name
+        found = [each for each in self.files if each.startswith(prefix)] or [name]
         if any(os.path.realpath(self.root / each) != str(self.root / each) for each in found):
             raise NotUnderstoodError(f"{name} is behind a link")
         return found
@@ -107,11 +121,55 @@ def _check_strings(tokens: Sequence[Token], root: str) -> None:
         if token.text == "__findFile":
             name = tokens[place + 2].text.strip('"') if place + 2 < len(tokens) else ""
             if name.split("/")[0] != "nixpkgs":
-                raise NotUnderstoodError(f"<{name}>")
+                raise UnseenError(f"<{name}>")
+        if token.text == "__nixPath" and (not place or tokens[place - 1].text != "__findFile"):
+            raise NotUnderstoodError("__nixPath")
 
 
-def _check_turned(tokens: Sequence[Token]) -> None:
+def _check_hidden(tokens: Tokens, root: str) -> None:
+    for token in tokens:
+        text = token.text.strip('"')
+        if token.kind == "path":
+            text = text.removeprefix(root)
+        if token.kind in ("path", "string") and _HIDDEN.search(text) and "\n" not in text:
+            raise UnseenError(f"{text[:60]}, which git or a tool keeps")
+
+
+def _is_made_longer(tokens: Tokens, place: int) -> bool:
+    """Whether something is put after a path that is no plain text: it may lead anywhere in the project."""
+    following = [
+        token.kind if token.kind == "string" else token.text for token in tokens[place + 1 : place + 4]
+    ]
+    return following[:1] == ["+"] and following[1:] != ["string", ")"]
+
+
+def _bound_to_paths(tokens: Tokens) -> set[str]:
+    """Return the names that are given to paths as they are."""
+    return {
+        tokens[place].text
+        for place, token in enumerate(tokens[2:])
+        if token.kind == "path" and tokens[place + 1].text == "=" and tokens[place].kind == "word"
+    }
+
+
+def _check_turned(tokens: Tokens, bound: set[str]) -> None:
+    """Raise NotUnderstoodError where a path's text may be used; ``bound`` are names of paths."""
     for place, token in enumerate(tokens):
-        following = [after for after in tokens[place + 1 : place + 4] if after.text not in ("(", ")")]
-        if token.text in _TURNED_TO_TEXT and following and following[0].kind == "path":
-            raise NotUnderstoodError("a path becomes a text")
+        if token.text in _TURNED_TO_TEXT and token.kind == "word":
+            argument = _argument(tokens, place + 1)
+            is_called = place > 0 and tokens[place - 1].text in ("(", ".")
+            is_list = bool(argument) and argument[0].text == "["
+            if any(after.kind == "path" or after.text in bound for after in argument):
+                raise NotUnderstoodError("a path becomes a text")
+            if not (is_called or is_list):
+                raise NotUnderstoodError(f"{token.text} is applied to what is not seen")
+
+
+def _argument(tokens: Tokens, start: int) -> Tokens:
+    """Return what follows in the same brackets."""
+    depth = 0
+    for place in range(start, len(tokens)):
+        depth += {"open": 1, "close": -1}.get(tokens[place].kind, 0)
+        if depth < 0:
+            return tokens[start:place]
+    return tokens[start:]

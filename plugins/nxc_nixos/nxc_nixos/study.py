@@ -102,6 +102,9 @@ def _find_impure(options: NixosOptions, nix: Nix, keys: Keys, known: Any) -> str
     """Say why a result cannot be kept: asked for, found out before, or a word in the project's files."""
     if options.impure or "--impure" in nix.flake_flags:
         return "--impure"
+    ways_out = [word for word in nix.flags if word.startswith(("-I", "--include")) or word == "nix-path"]
+    if ways_out:
+        return f"{ways_out[0]} in the flags for nix"
     if options.pure:
         return ""
     return known if isinstance(known, str) else keys.impure

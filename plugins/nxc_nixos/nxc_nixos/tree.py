@@ -13,7 +13,8 @@ LARGEST = 1 << 20
 """Bytes of a file from which on its size and times stand for its content."""
 SKIPPED = frozenset({".git", ".nxc", ".direnv", "__pycache__", ".mypy_cache", ".ruff_cache", ".pytest_cache"})
 Marks = Mapping[str, str]
-"""A mark per file, by its path below the folder."""
+"""A mark per file and per folder (these end in ``/``), by the path below the root."""
+_FOLDER = "folder"
 
 
 def digest(value: Any) -> str:
@@ -32,14 +33,14 @@ def stat_mark(path: Path | str) -> str:
 
 def stat_marks(root: Path) -> Marks:
     """Mark all files below a folder without reading any."""
-    return {os.path.relpath(entry.path, root): _entry_mark(entry) for entry in _walk(root)}
+    return {_name(entry, root): _entry_mark(entry) for entry in _walk(root)}
 
 
 def content_marks(root: Path, names: Iterable[str] | None = None) -> Marks:
     """Mark files below a folder by what is in them: all, or those that are named."""
     if names is not None:
         return {name: _content_mark(root / name) for name in names}
-    return {os.path.relpath(entry.path, root): _content_mark(Path(entry.path)) for entry in _walk(root)}
+    return {_name(entry, root): _content_mark(Path(entry.path)) for entry in _walk(root)}
 
 
 def stat_digest(root: Path) -> str:
@@ -58,14 +59,19 @@ def _walk(root: Path) -> Iterator[os.DirEntry[str]]:
                         continue
                     if entry.is_dir(follow_symlinks=False):
                         stack.append(entry.path)
-                    else:
-                        yield entry
+                    yield entry
         except OSError:
             continue  # it went meanwhile, or is not ours to read: then Nix cannot read it either
 
 
+def _name(entry: os.DirEntry[str], root: Path) -> str:
+    return os.path.relpath(entry.path, root) + ("/" if entry.is_dir(follow_symlinks=False) else "")
+
+
 def _entry_mark(entry: os.DirEntry[str]) -> str:
     try:
+        if entry.is_dir(follow_symlinks=False):
+            return _FOLDER  # its times change with what nxc itself puts there
         return _stat_text(entry.stat(follow_symlinks=False))
     except OSError:
         return ""
@@ -79,6 +85,8 @@ def _content_mark(path: Path) -> str:
     try:
         if path.is_symlink():
             return f"link {path.readlink()}"
+        if path.is_dir():
+            return _FOLDER
         seen = path.stat()
         if seen.st_size > LARGEST:
             return _stat_text(seen)
