@@ -11,7 +11,7 @@ from nxc_core.errors import ConfigError
 from nxc_core.model import Guest, Kind
 from tests import nixos_bench
 from tests.nixos_bench import GUEST, RAMDISK, THREE, Bench
-from tests.standin import StandIn, set_variables, stand_in
+from tests.standin import StandIn, flake_project, set_variables, stand_in
 
 ALL = ["alpha", "beta", "gamma"]
 
@@ -285,3 +285,24 @@ def test_the_environment_is_not_seen_unless_asked_for(bench: Bench, monkeypatch:
     free = bench.evaluate()
     assert free.parts["beta"] != pure.parts["beta"]
     assert free.parts["alpha"] == pure.parts["alpha"]
+
+
+# A flake that is a folder of a repository
+
+
+def test_a_flake_sees_the_files_around_it_change(standin: StandIn, bench: Bench) -> None:
+    found = nixos_bench.Bench(folder=bench.folder.parent / "repository" / "inner", standin=standin)
+    source = bench.folder.parent / "source"
+    source.mkdir()
+    text = THREE.replace('"b"', "builtins.readFile ../common.txt")
+    (source / "composition.nix").write_text(text)
+    flake_project(standin, found.folder, source)
+    common = found.folder.parent / "common.txt"
+    common.write_text("1")
+    for words in (("init", "-q"), ("add", ".")):
+        standin.run("git", "-C", str(common.parent), *words)
+    before, seen = found.evaluate(), found.fingerprint()
+    assert (found.evaluate(), found.fingerprint()) == (before, seen)
+    common.write_text("2")
+    assert found.fingerprint() != seen
+    assert found.evaluate().parts["beta"] != before.parts["beta"]

@@ -14,7 +14,7 @@ from nxc_core.operation import Operation
 from nxc_core.paths import nix_dir
 from nxc_nixos import tree
 from nxc_nixos.nix import Nix
-from nxc_nixos.project import Project
+from nxc_nixos.project import Project, files_around
 from nxc_nixos.reach import Reach, UnseenError
 from nxc_nixos.slices import NotUnderstoodError, Slices, Token, Tokens, cut, spell
 
@@ -71,10 +71,14 @@ def find_keys(project: Project, files: Sequence[str], static: str, nix: Nix, op:
     try:
         return _find(project, reach, static)
     except NotUnderstoodError as error:
-        whole = [static, dict(tree.content_marks(project.root, files))]
+        whole: list[Any] = [static, dict(tree.content_marks(project.root, files))]
+        around = files_around(project, op)
+        if project.git is not None and around:
+            whole.append(dict(tree.content_marks(project.git, around)))
         if project.flake is not None and _word(_REVISION, project.root, files):
             whole += [tree.stat_digest(project.root), project_marks(project)]
         impure = str(error) if isinstance(error, UnseenError) else _word(_IMPURE, project.root, files)
+        impure = impure or _word(_IMPURE, project.git or project.root, around)
         return Keys(reading=["reading", whole], rest=whole, why=str(error), impure=impure)
 
 

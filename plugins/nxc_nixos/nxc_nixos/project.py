@@ -105,7 +105,19 @@ def tracked_files(project: Project, op: Operation) -> tuple[str, ...] | None:
     """List what git shows Nix of a flake, relative to its folder; None where Nix sees every file."""
     if project.flake is None or project.git is None:
         return None
-    listed = op.run(("git", "-C", str(project.flake), "ls-files", "-z"), timeout=60).stdout
+    return _list_tracked(project.flake, op)
+
+
+def files_around(project: Project, op: Operation) -> tuple[str, ...]:
+    """List all files of the repository that a flake is a folder of: it may read them, too; else nothing."""
+    if project.flake is None or project.git in (None, project.flake):
+        return ()
+    assert project.git is not None
+    return _list_tracked(project.git, op)
+
+
+def _list_tracked(folder: Path, op: Operation) -> tuple[str, ...]:
+    listed = op.run(("git", "-C", str(folder), "ls-files", "-z"), timeout=60).stdout
     return tuple(sorted(name for name in listed.decode(errors="surrogateescape").split("\0") if name))
 
 

@@ -37,14 +37,16 @@ class Study:
     impure: str = ""
 
 
-def mark(project: Project, options: NixosOptions) -> str:
+def mark(project: Project, options: NixosOptions, op: Operation) -> str:
     """Digest by sizes and times all that an evaluation depends on: no file of the project is read."""
-    return _mark(project, _common(project, options, stores.choose(options.store)))
+    return _mark(project, _common(project, options, stores.choose(options.store)), op)
 
 
-def _mark(project: Project, common: list[Any]) -> str:
+def _mark(project: Project, common: list[Any], op: Operation) -> str:
+    around = projects.files_around(project, op)
     parts: list[Any] = [
         tree.stat_digest(project.root),
+        {name: tree.stat_mark(project.git / name) for name in around if project.git},
         project_marks(project),
         tree.stat_digest(nix_dir()),
         tree.stat_mark(asking.find_programs() / "nix-instantiate"),
@@ -84,7 +86,7 @@ def begin(source: Path, options: NixosOptions, cache: Cache, op: Operation) -> S
         flake = flakes.settle(project, files, nix, cache, op, pure=options.pure, write=not op.dry)
         reference, files = flake.reference, flake.files
     common = _common(project, options, nix.store)
-    seen = _mark(project, common)
+    seen = _mark(project, common, op)
     flags = [list(nix.flags), list(nix.flake_flags), reference if nix.flake_flags else ""]
     static = digest([nix.version, flags, tree.content_marks(nix_dir()), *common])
     keys = find_keys(project, files, static, nix, op)
