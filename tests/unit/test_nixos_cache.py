@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from nxc_core.errors import ConfigError
 from nxc_core.model import Guest, Kind
+from nxc_nixos import nix
 from tests import nixos_bench
 from tests.nixos_bench import GUEST, RAMDISK, THREE, Bench
 from tests.standin import StandIn, flake_project, set_variables, stand_in
@@ -167,6 +169,33 @@ def test_an_empty_folder_is_seen_to_come(bench: Bench) -> None:
     assert bench.evaluate().parts["beta"] != before.parts["beta"]
 
 
+def test_an_edit_during_the_evaluation_is_not_kept_as_what_was_before(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = bench.folder / "data.txt"
+    data.write_text("1")
+    bench.edit('"b"', "builtins.readFile ./data.txt")
+    before = bench.evaluate()
+    bench.edit('"c"', '"changed"')
+    data.write_text("3")
+    evaluate = nix.evaluate
+
+    def edited(*arguments: Any, **named: Any) -> Any:
+        data.write_text("2")
+        return evaluate(*arguments, **named)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(nix, "evaluate", edited)
+        bench.evaluate()
+    assert any("was edited while" in warning for warning in bench.warnings())
+    data.write_text("3")
+    other = bench.evaluate()
+    data.write_text("1")
+    assert bench.evaluate().parts["beta"] == before.parts["beta"] != other.parts["beta"]
+    data.write_text("2")
+    assert bench.evaluate().parts["beta"] != other.parts["beta"]
+
+
 def test_what_the_users_flags_let_in_is_not_kept(bench: Bench) -> None:
     more = bench.folder.parent / "more"
     more.mkdir()
@@ -306,3 +335,18 @@ def test_a_flake_sees_the_files_around_it_change(standin: StandIn, bench: Bench)
     common.write_text("2")
     assert found.fingerprint() != seen
     assert found.evaluate().parts["beta"] != before.parts["beta"]
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "3", '{"schema": "nxc.nixos.cache/2", "value": {}}'])
+def test_a_damaged_cache_is_none(bench: Bench, text: str) -> None:
+    before = bench.evaluate()
+    bench.roles()
+    for path in bench.base()._answers(bench.source, bench.op()).cache.folder.rglob("*.json"):
+        path.write_text(text)
+    assert (bench.evaluate(), bench.roles()) == (before, ALL)
+
+
+def test_a_systems_name_may_be_no_word_of_nix(bench: Bench) -> None:
+    bench.edit('environment.etc."beta"', 'system.name = "a=b"; environment.etc."beta"')
+    found = bench.evaluate()
+    assert "a=b" in str(found.parts["beta"].derivations["toplevel"])

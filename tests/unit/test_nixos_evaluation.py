@@ -144,7 +144,9 @@ def test_a_strangers_guest_is_described() -> None:
     assert (target.kind, target.guest) == (RAMDISK, guest)
 
 
-@pytest.mark.parametrize("text", ["plain", 'a "quote"', "a ${b}", "a \\ b", "$${c}", "line\nbreak", "''"])
+@pytest.mark.parametrize(
+    "text", ["plain", 'a "quote"', "a ${b}", "a \\ b", "$${c}", "line\nbreak", "''", "\r\n"]
+)
 def test_texts_reach_nix_as_they_are(standin: StandIn, text: str) -> None:
     assert standin.evaluate(expression.quote(text)) == text
     assert standin.evaluate(expression.spell({"a": [text, None, 1]})) == {"a": [text, None, 1]}

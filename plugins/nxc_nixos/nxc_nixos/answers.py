@@ -55,7 +55,8 @@ class Answers:
         value = self._ask(expression.any_target(), lambda evaluator: evaluator.read(self.op))
         said = evaluation.to_reading(value)
         # Warnings are told when something is evaluated, not each time.
-        self._put("reading", self.study.keys.reading, {**value, "read": {**value["read"], "warnings": []}})
+        kept = {**value, "read": {**value["read"], "warnings": []}}
+        self._put(("reading", self.study.keys.reading, kept))
         return said
 
     def evaluate(self, kind: Kind, guest: Guest) -> Evaluated:
@@ -70,9 +71,8 @@ class Answers:
             if set(parts) == set(names):
                 return Evaluated(package=kept, parts=parts)
         found = self._ask(target, lambda evaluator: self._evaluate(evaluator, names, target))
-        for name, part in found.parts.items():
-            self._put("part", self._part_key(name, target), asdict(part))
-        self._put("package", key, found.package)
+        rows = [("part", self._part_key(name, target), asdict(part)) for name, part in found.parts.items()]
+        self._put(*rows, ("package", key, found.package))
         return found
 
     def needs(self, kind: Kind, guest: Guest) -> dict[str, tuple[Need, ...]]:
@@ -128,9 +128,17 @@ class Answers:
     def _get(self, kind: str, key: Any) -> Any:
         return None if self.study.impure else self.cache.get(kind, key)
 
-    def _put(self, kind: str, key: Any, value: Any) -> None:
-        if not (self.study.impure or self.op.dry):
-            self.cache.put(kind, key, value)
+    def _put(self, *rows: tuple[str, Any, Any]) -> None:
+        """Keep answers, each by its kind and key."""
+        if self.study.impure or self.op.dry:
+            return
+        if self.study.is_outdated(self.op):
+            self.op.step(
+                "the project was edited while it was evaluated; nothing of it is kept", topic="warning"
+            )
+            return
+        for row in rows:
+            self.cache.put(*row)
 
     def _ask(self, target: Target, question: Callable[[Evaluator], A]) -> A:
         """Ask within bounds; an answer that depends on more is asked for freely, and not kept."""

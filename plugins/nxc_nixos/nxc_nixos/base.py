@@ -50,7 +50,9 @@ class NixosBase(Base[NixosOptions]):
     def fingerprint(self, source: Path, kind: Kind, guest: Guest, op: Operation) -> str:
         """Digest what a build depends on by sizes and times; what cannot be digested is new each time."""
         before = self._known.pop(source.resolve(), None)  # what was built, if it was edited meanwhile
-        seen = before.study.mark if before else self._mark(source, op)
+        seen = (
+            before.study.mark if before else study.mark(projects.find(source, self.options), self.options, op)
+        )
         known = before.study.impure if before else ""  # a cache may not be there to be written
         impure = self.options.impure or known or _cache(op).get("impure", seen) is not None
         if impure or not all(path.exists() for path in _made(op)):
@@ -108,9 +110,6 @@ class NixosBase(Base[NixosOptions]):
         folders = {"evaluated roles": "part", "evaluations": "package", "compositions": "reading"}
         folders |= {"copies of flakes": "trees"}
         return {title: _cache(op).folder / name for title, name in folders.items()}
-
-    def _mark(self, source: Path, op: Operation) -> str:
-        return study.mark(projects.find(source, self.options), self.options, op)
 
     def _answers(self, source: Path, op: Operation) -> Answers:
         """Look at a composition once, so that all that is asked of it is about the same files."""

@@ -13,7 +13,7 @@ from attrs import frozen
 
 from nxc_nixos.tree import digest
 
-SCHEMA = "nxc.nixos.cache/1"
+SCHEMA = "nxc.nixos.cache/2"
 
 
 @frozen(kw_only=True)
@@ -27,7 +27,8 @@ class Cache:
         with contextlib.suppress(OSError, ValueError):
             document = json.loads(self._path(kind, key).read_text(encoding="utf-8"))
             if isinstance(document, dict) and document.get("schema") == SCHEMA:
-                return document.get("value")
+                value = document.get("value")
+                return value if document.get("digest") == digest(value) else None
         return None
 
     def put(self, kind: str, key: Any, value: Any) -> None:
@@ -37,7 +38,8 @@ class Cache:
         with contextlib.suppress(OSError):
             path.parent.mkdir(parents=True, exist_ok=True)
             try:
-                aside.write_text(json.dumps({"schema": SCHEMA, "value": value}, sort_keys=True))
+                document = {"schema": SCHEMA, "value": value, "digest": digest(value)}
+                aside.write_text(json.dumps(document, sort_keys=True))
                 aside.replace(path)
             finally:
                 aside.unlink(missing_ok=True)

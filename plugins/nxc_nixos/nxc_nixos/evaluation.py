@@ -217,7 +217,7 @@ def is_impure(error: NxcError) -> bool:
 
 def first_refusal(error: NxcError) -> str:
     """Return what Nix refused to read."""
-    found = re.search(r"access to (?:absolute path|path|URI) '[^']*'", _told(error))
+    found = re.search(r"access to (?:(?:absolute |canonical )?path|URI) '[^']*'", _told(error))
     return found[0] if found else "something outside the project"
 
 

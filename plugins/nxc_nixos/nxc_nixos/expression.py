@@ -24,7 +24,7 @@ _PARTS = ("toplevel", "kernel", "initrd")
 
 def quote(text: str) -> str:
     """Spell a string in Nix."""
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("${", "\\${")
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("${", "\\${").replace("\r", "\\r")
     return f'"{escaped}"'
 
 
@@ -146,7 +146,7 @@ def _import(part: str | None) -> str:
     if part is None:
         return "null"
     drv, _, output = part.partition("!")
-    return f"(import {drv}).{output}"  # by itself, it would be the first output by name
+    return f"(import {_path(drv)}).{quote(output)}"  # by itself, it would be the first output by name
 
 
 def driver(

@@ -26,7 +26,8 @@ SYSTEM = "x86_64-linux"
 class Study:
     """What has to be known to ask Nix. ``mark`` digests by sizes and times what ``keys`` digest by content.
 
-    ``impure`` says why nothing of it may be kept; mostly it is empty.
+    ``files`` digests those that may be edited meanwhile. ``impure`` says why nothing of it may be kept;
+    mostly it is empty.
     """
 
     project: Project
@@ -34,7 +35,12 @@ class Study:
     reference: str
     mark: str
     keys: Keys
+    files: str
     impure: str = ""
+
+    def is_outdated(self, op: Operation) -> bool:
+        """Whether the project was edited since: what was evaluated meanwhile is of no one state of it."""
+        return _mark_files(self.project, op) != self.files
 
 
 def mark(project: Project, options: NixosOptions, op: Operation) -> str:
@@ -43,15 +49,15 @@ def mark(project: Project, options: NixosOptions, op: Operation) -> str:
 
 
 def _mark(project: Project, common: list[Any], op: Operation) -> str:
+    programs = tree.stat_mark(asking.find_programs() / "nix-instantiate")
+    return digest([_mark_files(project, op), project_marks(project), programs, *common])
+
+
+def _mark_files(project: Project, op: Operation) -> str:
+    """Digest the files that a user may edit while they are evaluated."""
     around = projects.files_around(project, op)
-    parts: list[Any] = [
-        tree.stat_digest(project.root),
-        {name: tree.stat_mark(project.git / name) for name in around if project.git},
-        project_marks(project),
-        tree.stat_digest(nix_dir()),
-        tree.stat_mark(asking.find_programs() / "nix-instantiate"),
-    ]
-    return digest([*parts, *common])
+    marks = {name: tree.stat_mark(project.git / name) for name in around if project.git}
+    return digest([tree.stat_digest(project.root), marks, tree.stat_digest(nix_dir())])
 
 
 def _common(project: Project, options: NixosOptions, store: stores.Store) -> list[Any]:
@@ -86,7 +92,7 @@ def begin(source: Path, options: NixosOptions, cache: Cache, op: Operation) -> S
         flake = flakes.settle(project, files, nix, cache, op, pure=options.pure, write=not op.dry)
         reference, files = flake.reference, flake.files
     common = _common(project, options, nix.store)
-    seen = _mark(project, common, op)
+    seen, seen_files = _mark(project, common, op), _mark_files(project, op)
     flags = [list(nix.flags), list(nix.flake_flags), reference if nix.flake_flags else ""]
     static = digest([nix.version, flags, tree.content_marks(nix_dir()), *common])
     keys = find_keys(project, files, static, nix, op)
@@ -96,6 +102,7 @@ def begin(source: Path, options: NixosOptions, cache: Cache, op: Operation) -> S
         reference=reference,
         mark=seen,
         keys=keys,
+        files=seen_files,
         impure=_find_impure(options, nix, keys, cache.get("impure", seen)),
     )
 
