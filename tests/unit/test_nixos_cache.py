@@ -141,6 +141,7 @@ def test_what_is_not_understood_is_evaluated_whole(bench: Bench, old: str, new: 
         'builtins.readFile (./dat${"a"}.txt)',
         'let d = ./data; in builtins.readFile (d + ".txt")',
         'builtins.readFile (./sub + ("/." + "./data.txt"))',
+        "builtins.readFile (builtins.head (builtins.fromJSON (builtins.readFile ./names.json)))",
         "builtins.readFile (./sub + builtins.fromJSON (builtins.readFile ./way.json))",
         'builtins.readFile (builtins.findFile builtins.nixPath "nxc-allowed/data.txt")',
     ],
@@ -151,6 +152,7 @@ def test_a_file_that_a_role_reads_is_seen_to_change(bench: Bench, expression: st
     (bench.folder / "data.txt").write_text("1")
     (bench.folder / "reader.nix").write_text("builtins.readFile ./data.txt")
     (bench.folder / "way.json").write_text('"/../data.txt"')
+    (bench.folder / "names.json").write_text(f'["{bench.folder}/data.txt"]')
     bench.edit('"b"', expression.replace("@folder@", f'/. + "{bench.folder}"'))
     before = bench.evaluate()
     bench.roles()
@@ -158,6 +160,23 @@ def test_a_file_that_a_role_reads_is_seen_to_change(bench: Bench, expression: st
     after = bench.evaluate()
     assert "beta" in bench.roles()
     assert before.parts["beta"] != after.parts["beta"]
+
+
+@pytest.mark.parametrize(
+    ("text", "parameter"),
+    [('"${pkgs.hello}"', "x=1"), ("builtins.readFile setup.params.file", "file=@folder@/data/file")],
+)
+def test_files_that_parameters_name_are_seen_to_change(bench: Bench, text: str, parameter: str) -> None:
+    data = bench.folder / "data" / "file"
+    data.parent.mkdir()
+    data.write_text("1")
+    (bench.folder / "setup.toml").write_text('[build.hello]\nsrc = "data"\n' if "hello" in text else "")
+    bench.edit('"b"', text)
+    bench.edit("{ pkgs, ... }", "{ pkgs, setup, ... }")
+    bench.options["setup_params"] = (parameter.replace("@folder@", str(bench.folder)),)
+    before = bench.evaluate()
+    data.write_text("2")
+    assert bench.evaluate().parts["beta"] != before.parts["beta"]
 
 
 def test_an_empty_folder_is_seen_to_come(bench: Bench) -> None:

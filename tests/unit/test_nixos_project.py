@@ -277,3 +277,12 @@ def test_a_dry_run_writes_nothing(standin: StandIn, three: Path, tmp_path: Path)
     base, op = bench.base(), bench.op()
     base.build(bench.request(base, op), op)
     assert base.plan(bench.request(base, op), op) == []
+
+
+def test_a_folder_whose_name_looks_like_a_commit_is_a_folder(tmp_path: Path) -> None:
+    found = tmp_path / f"nixpkgs-{'0123456789' * 4}"
+    (found / "nixos" / "lib").mkdir(parents=True)
+    (found / "nixos" / "lib" / "eval-config.nix").write_text("")
+    (tmp_path / "composition.nix").write_text("")
+    said = project.find(tmp_path / "composition.nix", NixosOptions(nixpkgs=f"path:{found}"))
+    assert said.nixpkgs_folder == found

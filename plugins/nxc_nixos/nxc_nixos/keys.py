@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ _IMPURE = re.compile(
 )
 _OUTPUTS = frozenset({"packages", "legacyPackages", "devShells", "devShell", "lib", "apps", "checks"})
 _REVISION = re.compile(r"\b(?:\w*[rR]ev|revCount|lastModified|lastModifiedDate|sourceInfo)\b")
+_SOURCE = re.compile(rb"""\bsrc["']?\s*=\s*["']""")
 _LOCKED = ("flake.lock",)
 
 
@@ -51,8 +53,10 @@ class Keys:
         return ["package", self.rest, {name: self.roles.get(name) for name in names}]
 
 
-def find_keys(project: Project, files: Sequence[str], static: str, nix: Nix, op: Operation) -> Keys:
-    """Find out what the answers about a composition depend on, beside ``static``."""
+def find_keys(
+    project: Project, files: Sequence[str], static: str, given: Sequence[str], nix: Nix, op: Operation
+) -> Keys:
+    """Find out what the answers about a composition depend on: ``static``, its files, and ``given`` texts."""
 
     def parse(paths: Sequence[Path]) -> Sequence[str]:
         argv = (nix.program("nix-instantiate"), "--parse", *map(str, paths))
@@ -69,6 +73,8 @@ def find_keys(project: Project, files: Sequence[str], static: str, nix: Nix, op:
         root=project.root, files=files, parse=parse, outside=outside, strict=project.flake is not None
     )
     try:
+        if any(str(project.root) in text for text in given):
+            raise NotUnderstoodError("a parameter names files")
         return _find(project, reach, static)
     except NotUnderstoodError as error:
         whole: list[Any] = [static, dict(tree.content_marks(project.root, files))]
@@ -95,6 +101,7 @@ def _find(project: Project, reach: Reach, static: str) -> Keys:
     everything = {*entries, *always}
     for name in entries:
         everything |= reach.follow(reach.tokens(name))
+    _check_data(project.root, everything)
     marks = tree.content_marks(project.root, sorted(everything))
     reading = ["reading", static, dict(marks)]
     impure = _word(_IMPURE, project.root, sorted(everything))
@@ -109,6 +116,17 @@ def _find(project: Project, reach: Reach, static: str) -> Keys:
         for name, text in slices.roles.items()
     }
     return Keys(reading=reading, rest=rest, roles=roles, impure=impure)
+
+
+def _check_data(root: Path, names: Iterable[str]) -> None:
+    """Raise NotUnderstoodError for a file of data that may name files of the project."""
+    for name in names:
+        path = root / name
+        if path.suffix == ".nix" or not path.is_file() or path.stat().st_size > tree.LARGEST:
+            continue
+        text = path.read_bytes()
+        if os.fsencode(root) in text or (path.suffix == ".toml" and _SOURCE.search(text)):
+            raise NotUnderstoodError(f"{name} names files")
 
 
 def _cut(project: Project, reach: Reach, source: str) -> tuple[Slices, Tokens]:

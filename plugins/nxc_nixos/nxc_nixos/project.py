@@ -85,6 +85,8 @@ def _upstream(root: Path) -> Mapping[str, Any]:
 
 
 def _settle_nixpkgs(given: str, root: Path, options: NixosOptions) -> str:
+    if "?" not in given:
+        given = given.removeprefix("path:")  # any folder is looked through, whatever its name says
     if given.startswith(("/", ".", "~")):
         folder = (root / Path(given).expanduser()).resolve()
         if not (folder / "nixos" / "lib" / "eval-config.nix").is_file():

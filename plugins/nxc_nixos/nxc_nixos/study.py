@@ -95,7 +95,7 @@ def begin(source: Path, options: NixosOptions, cache: Cache, op: Operation) -> S
     seen, seen_files = _mark(project, common, op), _mark_files(project, op)
     flags = [list(nix.flags), list(nix.flake_flags), reference if nix.flake_flags else ""]
     static = digest([nix.version, flags, tree.content_marks(nix_dir()), *common])
-    keys = find_keys(project, files, static, nix, op)
+    keys = find_keys(project, files, static, options.setup_params, nix, op)
     return Study(
         project=project,
         nix=nix,
