@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -264,6 +266,18 @@ def test_a_derivation_that_was_collected_is_written_again(bench: Bench) -> None:
     assert bench.evaluate() == found
     assert "beta" in bench.roles()
     assert gone.exists()
+
+
+def test_a_derivation_that_is_there_and_unknown_to_nix_is_written_again(bench: Bench) -> None:
+    found = bench.evaluate()
+    database = sqlite3.connect(bench.standin.store / "nix/var/nix/db/db.sqlite")
+    with contextlib.closing(database), database:
+        database.execute("delete from Refs")
+        for path in (found.package, *found.parts["beta"].paths):
+            database.execute("delete from ValidPaths where path = ?", (path,))
+    assert bench.standin.physical(found.package).exists()
+    assert bench.evaluate() == found
+    bench.standin.run("nix-store", "--check-validity", found.package, *found.parts["beta"].paths)
 
 
 def _above(bench: Bench, package: str) -> set[str]:

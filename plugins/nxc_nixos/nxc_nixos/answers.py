@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from attrs import asdict, define, evolve, frozen
+from attrs import asdict, define, evolve, field, frozen
 
 from nxc_core.errors import NxcError
 from nxc_core.model import Guest, Kind, Need
@@ -14,6 +14,7 @@ from nxc_nixos import document, evaluation, expression, flakes, planning
 from nxc_nixos.cache import Cache
 from nxc_nixos.evaluation import Evaluator, Part, Reading
 from nxc_nixos.expression import Target
+from nxc_nixos.nix import Nix
 from nxc_nixos.options import NixosOptions
 from nxc_nixos.study import SYSTEM, Study
 
@@ -38,6 +39,7 @@ class Answers:
     op: Operation
     _reading: Reading | None = None
     _outputs: Mapping[str, Any] | None = None
+    _evaluated: dict[Target, Evaluated] = field(factory=dict)
 
     def read(self) -> Reading:
         """Return what the composition says."""
@@ -60,13 +62,18 @@ class Answers:
         return said
 
     def evaluate(self, kind: Kind, guest: Guest) -> Evaluated:
-        """Return the derivations for a kind and a guest; only roles that changed are evaluated."""
+        """Return the derivations for a kind and a guest; only roles that changed are evaluated, and once."""
         target = expression.find_target(kind, guest)
+        if target not in self._evaluated:
+            self._evaluated[target] = self._find_evaluated(target)
+        return self._evaluated[target]
+
+    def _find_evaluated(self, target: Target) -> Evaluated:
         said = self.read()
         names = said.evaluated
         key = [_spell(target), self.study.keys.package(names), dict(said.templates)]
         kept = self._get("package", key)
-        if kept is not None and self.study.nix.store.holds([kept]):
+        if kept is not None and _are_valid(self.study.nix, [kept], self.op):
             parts = self._kept_parts(names, target)
             if set(parts) == set(names):
                 return Evaluated(package=kept, parts=parts)
@@ -120,7 +127,8 @@ class Answers:
                 part = evaluation.to_kept_part(kept)
                 if self.study.nix.store.holds(part.paths):
                     found[name] = part
-        return found
+        paths = [path for part in found.values() for path in part.paths]
+        return found if _are_valid(self.study.nix, paths, self.op) else {}
 
     def _part_key(self, name: str, target: Target) -> Any:
         return [_spell(target), self.study.keys.role(name)]
@@ -182,3 +190,13 @@ class Answers:
 
 def _spell(target: Target) -> Any:
     return asdict(target)
+
+
+def _are_valid(nix: Nix, paths: Sequence[str], op: Operation) -> bool:
+    """Whether the store knows all the paths: one that is there may be half written, or half collected."""
+    if not paths:
+        return True
+    if not nix.store.holds(paths):
+        return False
+    argv = (nix.program("nix-store"), "--check-validity", *nix.flags, *paths)
+    return op.run(argv, env=nix.environment, timeout=30, check=False).code == 0
