@@ -65,6 +65,13 @@ class Base(ABC, Generic[Options]):
         """List the cached files behind an artifact that cleaning must keep."""
         return artifact.paths()
 
+    def hold(self, artifact: Artifact, op: Operation) -> None:
+        """Keep others than nxc from removing an artifact while a deployment runs on it.
+
+        Links go into the folder ``roots`` of the deployment's, ``op.dir``; ``down`` removes it.
+        By default, nothing is done.
+        """
+
     def caches(self, op: Operation) -> Mapping[str, Path]:
         """Name the base's folders below the cache, for ``nxc clean``."""
         return {}

@@ -34,7 +34,7 @@ from nxc_core.operation import Operation
 from nxc_core.plugins import Broken, Plugins
 from nxc_core.running import Running
 from nxc_core.state import Journal, Workspace
-from nxc_core.teardown import load_to_release, release_all
+from nxc_core.teardown import hold, load_to_release, release_all
 from nxc_core.verdict import check_needs, judge, negotiate, not_up, several_failed
 
 Sink = Callable[[Event], None]
@@ -254,6 +254,7 @@ class Session:
                     topic="deploy",
                     deployment=deployment.id,
                 )
+                hold(self.plugins, build, op)
                 self.plugins.deploy(driver, plan, op)
             except (Interrupted, KeyboardInterrupt):
                 # Status stays "deploying": `nxc start` goes on from the journal.
@@ -315,8 +316,8 @@ class Session:
             release_all(self.plugins, deployment, op)
             for path in (folder / "key", folder / "key.pub"):
                 path.unlink(missing_ok=True)
-            shutil.rmtree(folder / "nodes", ignore_errors=True)
-            shutil.rmtree(op.runtime, ignore_errors=True)
+            for gone in (folder / "nodes", folder / "roots", op.runtime):
+                shutil.rmtree(gone, ignore_errors=True)
             for spec in deployment.specs:
                 op.journal.outcome(Outcome(node=spec.name, state=NodeState.STOPPED))
             deploying.mark(self.workspace, deployment, Status.STOPPED)

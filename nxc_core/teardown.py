@@ -1,4 +1,4 @@
-"""Releasing what a deployment holds: rank by rank, newest rank first."""
+"""What a deployment holds: keeping its build, and releasing all rank by rank, newest rank first."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from nxc_core.errors import NxcError, StateError, TeardownError
+from nxc_core.errors import Interrupted, NxcError, StateError, TeardownError
 from nxc_core.flavour import Flavour
-from nxc_core.model import Deployment, Resource
+from nxc_core.model import Build, Deployment, Resource
 from nxc_core.operation import Operation
 from nxc_core.plugins import Plugins
 from nxc_core.state import Workspace
@@ -30,6 +30,17 @@ def load_to_release(workspace: Workspace, id: str, op: Operation) -> Deployment 
         told = f"; still there: {spell(left)}" if left else ""
         hint = "restore it, or remove these by hand" if left else f"remove {workspace.deployment_dir(id)}"
         raise StateError(f"{message}{told}", hint=getattr(error, "hint", "") or hint) from error
+
+
+def hold(plugins: Plugins, build: Build, op: Operation) -> None:
+    """Have the base keep what the deployment runs on; where it cannot, that is only said."""
+    try:
+        plugins.base(build.base, build.options).hold(build.artifact, op)
+    except Interrupted:
+        raise
+    except NxcError as error:
+        told = f"nothing keeps others from removing what it runs on: {error.message}"
+        op.step(told, topic="warning")
 
 
 def release_all(plugins: Plugins, deployment: Deployment, op: Operation) -> None:

@@ -199,6 +199,24 @@ def test_a_guest_shares_the_store_of_its_host(session: Session, found: StandIn) 
         node.succeed(f"nix-store --check-validity $(nix-store --query --requisites {system})")
         added = node.succeed("echo more > /root/more; nix-store --add /root/more").strip()
         assert not (found.store / added[1:]).exists()
+        build_another(session, found)
+        assert system not in collectable(found), "a guest's store stays while it runs"
+    assert system in collectable(found), "and is nobody's afterwards"
+
+
+def build_another(session: Session, found: StandIn) -> None:
+    """Build an edited composition for the same flavour, in place of the build that is there."""
+    source = session.workspace.project / "composition.nix"
+    source.write_text(COMPOSITION.replace("the server", "another server"))
+    options = {"nixos": {"nixpkgs": str(found.nixpkgs)}, "vm": {"share": "virtiofs"}}
+    try:
+        session.build(source, flavour="vm", base="nixos", options=options)
+    finally:
+        source.write_text(COMPOSITION)
+
+
+def collectable(found: StandIn) -> list[str]:
+    return found.run("nix-store", "--gc", "--print-dead").split()
 
 
 @contextmanager

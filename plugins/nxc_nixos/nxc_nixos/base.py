@@ -105,6 +105,11 @@ class NixosBase(Base[NixosOptions]):
         """List the files of an artifact; those in the store are kept by links in the build's folder."""
         return artifact.paths()
 
+    def hold(self, artifact: Artifact, op: Operation) -> None:
+        """Keep the artifact's store paths, and all that they mention, from being collected."""
+        found = asking.find(self.options, op)
+        asking.hold(found, [path for path in artifact.paths() if path != found.store.physical], op)
+
     def caches(self, op: Operation) -> Mapping[str, Path]:
         """Name the folders below the cache."""
         folders = {"evaluated roles": "part", "evaluations": "package", "compositions": "reading"}

@@ -24,6 +24,7 @@ from nxc_nixos.stores import Store
 MINIMUM = (2, 8)
 EVALUATION = 1800.0
 BUILD = 86400.0
+HOLDING = 300.0
 """Seconds that one evaluation and one build may take."""
 _VERSION = re.compile(r"(\d+(?:\.\d+)+)\S*\s*$")
 _PLACES = ("/nix/var/nix/profiles/default/bin", "~/.nix-profile/bin", "~/.local/state/nix/profile/bin")
@@ -234,6 +235,18 @@ def build(
         _drop_others(links, [Path(path) for path in printed])
         printed = [str(Path(path).readlink()) for path in printed]
     return dict(zip(wanted, printed, strict=True))
+
+
+def hold(nix: Nix, files: Sequence[Path], op: Operation) -> None:
+    """Keep the store paths that files lie in from being collected, by links in the operation's folder."""
+    paths = sorted({nix.store.owner(path) for path in files})
+    if not paths:
+        return
+    links = op.dir / "roots"
+    links.mkdir(exist_ok=True)
+    words = ("--realise", *paths, "--add-root", str(links / "result"), "--indirect")
+    argv = (nix.program("nix-store"), *words, *_log(), *nix.flags)
+    ask(nix, argv, op, project=op.dir, what="keeping what was built", timeout=HOLDING)
 
 
 def build_command(
