@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import sqlite3
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from nxc_core.errors import ConfigError
+from nxc_core.errors import ConfigError, StateError
 from nxc_core.model import Guest, Kind
 from nxc_nixos import nix
 from tests import nixos_bench
@@ -383,3 +384,41 @@ def test_a_systems_name_may_be_no_word_of_nix(bench: Bench) -> None:
     bench.edit('environment.etc."beta"', 'system.name = "a=b"; environment.etc."beta"')
     found = bench.evaluate()
     assert "a=b" in str(found.parts["beta"].derivations["toplevel"])
+
+
+@pytest.fixture
+def flake(bench: Bench) -> Bench:
+    """The same project as a flake that no git keeps."""
+    folder = bench.folder.parent / "flake"
+    flake_project(bench.standin, folder, bench.folder)
+    return Bench(folder=folder, standin=bench.standin)
+
+
+def test_a_damaged_copy_of_a_flake_is_made_again(flake: Bench) -> None:
+    before = flake.evaluate()
+    cache = flake.base()._answers(flake.source, flake.op()).cache.folder
+    (tree,) = (cache / "trees").iterdir()
+    (tree / "composition.nix").write_text("{ roles.other = { }; }")
+    (tree / "flake.nix").unlink()
+    shutil.rmtree(cache / "package")
+    shutil.rmtree(cache / "part")
+    shutil.rmtree(cache / "reading")
+    assert flake.evaluate() == before
+
+
+def test_old_copies_of_a_flake_are_removed(flake: Bench) -> None:
+    flake.evaluate()
+    trees = flake.base()._answers(flake.source, flake.op()).cache.folder / "trees"
+    (old,) = trees.iterdir()
+    os.utime(old, (0, 0))
+    flake.edit('"c"', '"changed"')
+    flake.evaluate()
+    (new,) = trees.iterdir()
+    assert new != old
+
+
+def test_no_room_for_a_copy_of_a_flake_is_said(flake: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    (flake.folder.parent / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(flake.folder.parent / "file"))
+    with pytest.raises(StateError, match="cannot be copied"):
+        flake.evaluate()

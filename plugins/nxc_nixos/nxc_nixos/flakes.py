@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import secrets
 import shutil
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from attrs import frozen
 
-from nxc_core.errors import ConfigError
+from nxc_core.errors import ConfigError, StateError
 from nxc_core.operation import Operation
 from nxc_core.paths import nix_dir
 from nxc_nixos import nix as asking
@@ -24,6 +26,8 @@ from nxc_nixos.tree import content_marks, digest
 
 LOCK = "flake.lock"
 TIMEOUT = 600.0
+KEPT = 7 * 86400.0
+"""Seconds that a copy of a flake is kept."""
 
 
 @frozen(kw_only=True)
@@ -130,27 +134,56 @@ def _ask(nix: Nix, words: tuple[str, ...], project: Project, op: Operation, what
 
 
 def put_aside(source: Path, files: tuple[str, ...], trees: Path, *, lock: str | None = None) -> Path:
-    """Copy a project's files to a folder that is named by what is in them; one that is there is taken."""
-    marks = {**content_marks(source, files), "lock": lock or ""}
-    goal = trees / digest(marks)[:32]
-    if goal.is_dir():
-        return goal
+    """Copy a project's files to a folder that is named by what is in them; one that is there is taken.
+
+    Raises StateError where there is no room. Copies that nobody asked for in a week are removed.
+    """
+    marks = content_marks(source, files)
+    goal = trees / digest({**marks, "lock": lock or ""})[:32]
     aside = goal.with_name(f"{goal.name}.{os.getpid()}-{secrets.token_hex(4)}")
     try:
-        for name in files:
-            (aside / name).parent.mkdir(parents=True, exist_ok=True)
-            if (source / name).is_dir() and not (source / name).is_symlink():  # a submodule is an empty one
-                (aside / name).mkdir(exist_ok=True)
-            else:
-                shutil.copy2(source / name, aside / name, follow_symlinks=False)
+        if goal.is_dir():
+            if _is_whole(goal, {name: mark for name, mark in marks.items() if lock is None or name != LOCK}):
+                os.utime(goal)
+                return goal
+            goal.rename(aside)  # someone cleaned up in there
+            shutil.rmtree(aside)
+        _copy(source, files, aside)
         if lock is not None:
             (aside / LOCK).write_text(lock)
+        os.utime(aside)
         aside.replace(goal)
-    except OSError:
+    except OSError as error:
         shutil.rmtree(aside, ignore_errors=True)
-        if not goal.is_dir():
-            raise
+        if not goal.is_dir():  # else another nxc was faster
+            raise StateError(
+                f"the flake cannot be copied to {goal}: {error.strerror}", hint="free some space"
+            ) from error
+    _remove_old(trees)
     return goal
+
+
+def _copy(source: Path, files: tuple[str, ...], goal: Path) -> None:
+    goal.mkdir(parents=True)
+    for name in files:
+        (goal / name).parent.mkdir(parents=True, exist_ok=True)
+        if (source / name).is_dir() and not (source / name).is_symlink():  # a submodule is an empty one
+            (goal / name).mkdir(exist_ok=True)
+        elif os.path.lexists(source / name):  # git lists what was removed, too
+            shutil.copy2(source / name, goal / name, follow_symlinks=False)
+
+
+def _is_whole(copy: Path, marks: Mapping[str, str]) -> bool:
+    """Whether a copy still holds what was copied; of large files, whether they are there."""
+    seen = content_marks(copy, marks)
+    return all(seen[name] == mark or (mark[:1].isdigit() and seen[name]) for name, mark in marks.items())
+
+
+def _remove_old(trees: Path) -> None:
+    for tree in trees.iterdir():
+        with contextlib.suppress(OSError):
+            if tree.stat().st_mtime < time.time() - KEPT:
+                shutil.rmtree(tree)
 
 
 def _check_seen(project: Project, files: tuple[str, ...], op: Operation) -> None:
