@@ -230,6 +230,23 @@ def test_what_the_users_flags_let_in_is_not_kept(bench: Bench) -> None:
     assert bench.fingerprint() != bench.fingerprint()
 
 
+def test_flags_that_turn_nix_into_something_else_are_said(bench: Bench) -> None:
+    bench.options["flags"] = "--xml"
+    with pytest.raises(ConfigError, match="printed no JSON"):
+        bench.evaluate()
+
+
+def test_the_commit_of_nixpkgs_is_part_of_it(bench: Bench) -> None:
+    head = bench.standin.nixpkgs / ".git" / "HEAD"
+    head.parent.mkdir()
+    before = bench.fingerprint()
+    try:
+        head.write_text("0" * 40)
+        assert bench.fingerprint() != before
+    finally:
+        shutil.rmtree(head.parent)
+
+
 def test_what_is_impure_is_so_without_a_cache(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     (bench.folder.parent / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(bench.folder.parent / "file"))

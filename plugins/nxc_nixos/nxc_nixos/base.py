@@ -113,7 +113,7 @@ class NixosBase(Base[NixosOptions]):
     def caches(self, op: Operation) -> Mapping[str, Path]:
         """Name the folders below the cache."""
         folders = {"evaluated roles": "part", "evaluations": "package", "compositions": "reading"}
-        folders |= {"copies of flakes": "trees"}
+        folders |= {"copies of flakes": "trees", "complete locks": "locked", "what is impure": "impure"}
         return {title: _cache(op).folder / name for title, name in folders.items()}
 
     def _answers(self, source: Path, op: Operation) -> Answers:

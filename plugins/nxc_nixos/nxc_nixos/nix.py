@@ -13,7 +13,7 @@ from pathlib import Path
 
 from attrs import field, frozen
 
-from nxc_core.errors import BuildError, CommandError, Interrupted, NxcError, PreflightError
+from nxc_core.errors import BuildError, CommandError, ConfigError, Interrupted, NxcError, PreflightError
 from nxc_core.model import Json
 from nxc_core.operation import Operation
 from nxc_nixos import complaints, stores
@@ -186,7 +186,13 @@ def evaluate(
 ) -> Json:
     """Return an expression's value. Raises ConfigError in few words; ``what`` says what is asked for."""
     argv = evaluate_command(nix, expression, strict=strict, pure=pure, write=write)
-    value: Json = json.loads(ask(nix, argv, op, project=project, what=what, timeout=timeout))
+    printed = ask(nix, argv, op, project=project, what=what, timeout=timeout)
+    try:
+        value: Json = json.loads(printed)
+    except ValueError as error:
+        raise ConfigError(
+            f"{what}: Nix printed no JSON but {printed[:60]!r}", hint="is a word in nixos.flags too much?"
+        ) from error
     return value
 
 

@@ -77,7 +77,10 @@ def _common(project: Project, options: NixosOptions, store: stores.Store) -> lis
 
 def _nixpkgs_mark(folder: Path, store: Path) -> str:
     """Mark a tree of nixpkgs: one in the store cannot change, any other is looked through."""
-    return str(folder) if folder.is_relative_to(store) else tree.stat_digest(folder)
+    if folder.is_relative_to(store):
+        return str(folder)
+    heads = [tree.stat_mark(folder / ".git" / name) for name in ("HEAD", "logs/HEAD")]
+    return digest([tree.stat_digest(folder), heads])  # systems name the commit of their nixpkgs
 
 
 def begin(source: Path, options: NixosOptions, cache: Cache, op: Operation) -> Study:
