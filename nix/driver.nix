@@ -77,7 +77,7 @@ let
       if builtins.length single == 1 then
         builtins.head single
       else
-        fail "there are several compositions, say which one: ${quoted single}"
+        fail "there are several compositions, say which one: ${quoted single}\nhint: nxc's -C NAME; `-C ::' is all in one"
     else if builtins.elem composition names then
       composition
     else

@@ -100,6 +100,9 @@ def init(
         for path in files:
             (goal / path).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source / path, goal / path)
+        readme = goal / "README.md"
+        if Path("README.md") in files:  # what it says is typed at the top of this repository
+            readme.write_text(readme.read_text().replace(f" examples/{template}\n", "\n"))
         for name, text in written.items():
             (goal / name).write_text(text)
     except OSError as error:

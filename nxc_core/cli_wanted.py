@@ -175,7 +175,7 @@ def _find_named(nxc: Invocation, wanted: Wanted) -> tuple[str | None, str | None
     if text is None:
         return None, None
     name, sign, flavour = text.partition("::")
-    return name, flavour if sign and flavour else None
+    return name or sign, flavour or None
 
 
 def _find_source(nxc: Invocation, given: Path | None) -> Path:

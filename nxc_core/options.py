@@ -14,7 +14,9 @@ from nxc_core.errors import ConfigError, PluginError
 from nxc_core.model import Json
 
 
-def structure_options(options_type: type[Any], given: Mapping[str, Json], owner: str) -> Any:
+def structure_options(
+    options_type: type[Any], given: Mapping[str, Json], owner: str, sort: str = "flavour"
+) -> Any:
     """Make the options of ``owner`` from what was given; raises ConfigError naming what is wrong."""
     known = {f.name: f for f in fields(options_type)}
     hints = typing.get_type_hints(options_type)
@@ -30,7 +32,7 @@ def structure_options(options_type: type[Any], given: Mapping[str, Json], owner:
             near = difflib.get_close_matches(key, known, 1)
             hint = f"did you mean {owner}.{near[0]}? " if near else ""
             raise ConfigError(
-                f"{owner} has no option {name}", hint=f"{hint}`nxc flavour show {owner}` lists its options"
+                f"{owner} has no option {name}", hint=f"{hint}`nxc {sort} show {owner}` lists its options"
             )
         values[key] = _convert(value, hints[key], f"{owner}.{name}")
     try:

@@ -107,7 +107,7 @@ class Plugins:
             raise PluginError(
                 f"{entry.target} is not a complete Base", hint="report it to the plugin's author"
             )
-        return driver(structure_options(driver.options_type, options or {}, name))
+        return driver(structure_options(driver.options_type, options or {}, name, "base"))
 
     @property
     def _verbs(self) -> Any:

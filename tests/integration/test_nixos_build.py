@@ -169,10 +169,12 @@ def test_the_words_of_nixos_compose(standin: StandIn, tmp_path: Path) -> None:
         json.dumps({"composition": "compositions.nix", "flake": True, "nixpkgs": str(standin.nixpkgs)})
     )
     told = nxc(standin, folder, "build", code=3).stderr
-    assert "`bar', `foo'" in told
+    assert "`bar', `foo'" in told and "-C NAME" in told
     for words in (("-C", "bar::vm-ramdisk"), ("-C", "bar"), ("--composition", "bar", "-f", "vm-ramdisk")):
         built = json.loads(nxc(standin, folder, "build", "--json", *words).stdout)
         assert list(built["artifact"]["roles"]) == ["b"]
+    both = json.loads(nxc(standin, folder, "build", "--json", "-C", "::vm-ramdisk").stdout)
+    assert sorted(both["artifact"]["roles"]) == ["bar.b", "foo.a"]
     seen = nxc(standin, folder, "build", "-C", "bar", "--impure", "--show-trace", "--json")
     assert list(json.loads(seen.stdout)["artifact"]["roles"]) == ["b"]
     nxc(standin, folder, "build", "-C", "bar", "--pure", "--nix-flags", "--option cores 1")

@@ -89,7 +89,8 @@ def test_nothing_says_which_nixpkgs(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as told:
         project.find(tmp_path / "composition.nix", NixosOptions())
     assert "nothing says which nixpkgs" in told.value.message
-    assert "nixos.nixpkgs" in told.value.hint
+    assert "-o nixos.nixpkgs=" in told.value.hint
+    assert "inputs.nixpkgs.url =" in told.value.hint, "as it stands"
 
 
 @pytest.mark.parametrize(

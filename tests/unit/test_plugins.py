@@ -251,5 +251,6 @@ def test_options_may_be_written_with_hyphens(tmp_path: Path) -> None:
 
     assert structure_options(Two, {"two-words": "3"}, "x").two_words == 3
     with pytest.raises(ConfigError) as told:
-        structure_options(Two, {"tow-words": "3"}, "x")
+        structure_options(Two, {"tow-words": "3"}, "x", "base")
     assert "did you mean" in told.value.hint
+    assert "`nxc base show x`" in told.value.hint

@@ -9,6 +9,9 @@ from pathlib import Path
 from nxc_core.errors import ConfigError, NxcError, PreflightError
 from nxc_nixos.case import TRACE, Case, Rule, rule
 
+_COPY = re.compile(r"^path:\S*/nixos/trees/[0-9a-f]{32}: ")
+"""nxc's own copy of a flake's files, which the user has never seen."""
+
 
 def _recursion(match: re.Match[str], case: Case) -> NxcError:
     options = case.failure.options()
@@ -93,7 +96,8 @@ def _missing(match: re.Match[str], case: Case) -> NxcError:
 
 
 def _own_words(match: re.Match[str], case: Case) -> NxcError:
-    message, _, hint = case.words.removeprefix("nxc: ").partition("\nhint: ")
+    words = _COPY.sub("flake.nix: ", case.words.removeprefix("nxc: "))
+    message, _, hint = words.partition("\nhint: ")
     return ConfigError(message, hint=hint)
 
 

@@ -159,7 +159,7 @@ def driver(
     source = f"{{ flake = {quote(reference)}; }}" if project.flake else _plain(project)
     arguments = [f"source = {source};", f"system = {quote(system)};", f"flavour = {quote(target.flavour)};"]
     if options.composition is not None:
-        arguments.append(f"composition = {quote(options.composition)};")
+        arguments.append(f"composition = {quote(options.composition.removesuffix('::'))};")
     if target.kind is not None:
         arguments.append(f"kind = {quote(target.kind)};")
     if target.guest is not None:

@@ -17,9 +17,7 @@ class NixosOptions:
     )
     composition: str | None = field(
         default=None,
-        metadata={
-            "help": "which composition, where a project has several: its name, or empty for all in one"
-        },
+        metadata={"help": "which composition, where a project has several: its name, or :: for all in one"},
     )
     setup: str | None = field(default=None, metadata={"help": "variant of the project's setup.toml"})
     setup_params: tuple[str, ...] = field(

@@ -19,8 +19,8 @@ from nxc_nixos.options import NixosOptions
 _TOPS = (PROJECT_FILE, UPSTREAM_FILE, "flake.nix", ".git")
 _PINNED = re.compile(r"[0-9a-f]{40}|narHash=")
 _NO_NIXPKGS = (
-    "pin one in a flake.nix (`nix flake init -t`, `nix flake lock`), or set nixos.nixpkgs to a folder or a"
-    " flake reference such as github:NixOS/nixpkgs/<commit>"
+    'write one beside it in a flake.nix: { inputs.nixpkgs.url = "github:NixOS/nixpkgs/nixos-24.05"; '
+    "outputs = _: { }; }, or say it by -o nixos.nixpkgs=, a folder or a flake reference"
 )
 
 
