@@ -34,6 +34,7 @@ GOOD = {
     "let": "{ ... }: let x = { roles = 3; }; in { roles = { a = 1; b = 2; }; }",
     "with and assert": "{ pkgs }: with pkgs; assert true; { roles = { a = 1; b = 2; }; }",
     "nodes": "{ nodes = { a = 1; b = 2; }; }",
+    "let within": "{ x }: { roles = let y = x; in with y; { a = 1; b = 2; }; }",
     "dotted": "{ roles.a = 1; roles.b = 2; }",
     "parentheses": "({ roles = ({ a = 1; b = 2; }); })",
     "others": "{ a = rec { roles = 1; }; roles = { a = 1; b = 2; }; testScript = ''x''; inherit (3) z; }",
@@ -50,6 +51,8 @@ BAD = {
     "a recursive composition": "rec { roles = { a = 1; b = 2; }; }",
     "recursive roles": "{ roles = rec { a = 1; b = a; }; }",
     "roles from elsewhere": "{ roles = import ./roles.nix; }",
+    "joined roles with let": "{ roles = let x = { a = 1; }; in x // { b = 2; }; }",
+    "recursive roles with let": "{ roles = let x = 1; in rec { a = 1; b = a; }; }",
     "joined roles": "{ roles = { a = 1; } // { b = 2; }; }",
     "a function of roles": "{ helpers, ... }: { roles = helpers.makeMany 1 'a' 2; }".replace("'", '"'),
     "inherited roles": "let roles = { a = 1; }; in { inherit roles; }",
@@ -82,6 +85,12 @@ def test_what_no_system_depends_on_is_in_no_part_of_it(tmp_path: Path) -> None:
     assert rest("a = 1; b = 3;", "testScript = ''y'';") == same
     assert rest("c = 1;", "rolesDistribution = { a = 2; };") == same
     assert rest("a = 1; b = 2;", "dockerPorts = { };") != same
+
+    def within(value: str) -> str:
+        text = f"{{ roles = let c = {value}; in {{ a = c; }}; }}"
+        return spell(cut(parsed(text, tmp_path)).rest)
+
+    assert within("1") != within("2")
 
 
 STRANGE = r"""{ pkgs, lib ? null, ... }:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,6 @@ _IMPURE = re.compile(
 )
 _OUTPUTS = frozenset({"packages", "legacyPackages", "devShells", "devShell", "lib", "apps", "checks"})
 _REVISION = re.compile(r"\b(?:\w*[rR]ev|revCount|lastModified|lastModifiedDate|sourceInfo)\b")
-_SOURCE = re.compile(rb"""\bsrc["']?\s*=\s*["']""")
 _LOCKED = ("flake.lock",)
 
 
@@ -101,6 +101,8 @@ def _find(project: Project, reach: Reach, static: str) -> Keys:
     everything = {*entries, *always}
     for name in entries:
         everything |= reach.follow(reach.tokens(name))
+    sources = reach.follow([token for name in everything for token in _sources(project.root, name)])
+    everything |= sources
     _check_data(project.root, everything)
     marks = tree.content_marks(project.root, sorted(everything))
     reading = ["reading", static, dict(marks)]
@@ -109,7 +111,7 @@ def _find(project: Project, reach: Reach, static: str) -> Keys:
         slices, shared = _cut(project, reach, source)
     except NotUnderstoodError as error:
         return Keys(reading=reading, rest=[static, dict(marks)], why=str(error), impure=impure)
-    common = reach.follow(shared) | reach.follow(slices.rest) | set(always)
+    common = reach.follow(shared) | reach.follow(slices.rest) | set(always) | sources
     rest = [static, spell(shared), spell(slices.rest), {name: marks.get(name, "") for name in sorted(common)}]
     roles = {
         name: [spell(text), {each: marks.get(each, "") for each in sorted(reach.follow(text))}]
@@ -125,8 +127,27 @@ def _check_data(root: Path, names: Iterable[str]) -> None:
         if path.suffix == ".nix" or not path.is_file() or path.stat().st_size > tree.LARGEST:
             continue
         text = path.read_bytes()
-        if os.fsencode(root) in text or (path.suffix == ".toml" and _SOURCE.search(text)):
+        if os.fsencode(root) in text:
             raise NotUnderstoodError(f"{name} names files")
+
+
+def _sources(root: Path, name: str) -> Iterator[Token]:
+    """Yield the paths in the project that a setup.toml gives to packages; others Nix refuses to read."""
+    if not name.endswith(".toml"):
+        return
+    try:
+        pending: list[Any] = [tomllib.loads((root / name).read_text(encoding="utf-8"))]
+    except (OSError, ValueError):
+        return
+    while pending:
+        table = pending.pop()
+        for key, value in table.items():
+            if isinstance(value, dict):
+                pending.append(value)
+            elif key == "src" and isinstance(value, str):
+                path = os.path.normpath(root / Path(name).parent / value)
+                if Path(path).is_relative_to(root):
+                    yield Token("path", path)
 
 
 def _cut(project: Project, reach: Reach, source: str) -> tuple[Slices, Tokens]:

@@ -81,9 +81,7 @@ def cut(tokens: Tokens) -> Slices:
     named = [name for name in ROLES if name in outer]
     if len(named) != 1:
         raise NotUnderstoodError("no literal set of roles")
-    first, last = _unwrapped(tokens, *outer[named[0]])
-    if tokens[first].text != "{" or _partner(tokens, first) != last - 1:
-        raise NotUnderstoodError("roles are no literal set")
+    first, last = _result(tokens, *outer[named[0]])
     inner = _entries(tokens, first, last)
     if None in inner:
         raise NotUnderstoodError("roles are inherited")
@@ -103,7 +101,7 @@ def _without(tokens: Tokens, holes: Sequence[tuple[int, int]]) -> Iterator[Token
 
 
 def _result(tokens: Tokens, start: int, end: int) -> tuple[int, int]:
-    """Find the set that a file gives, through functions, ``let``, ``with`` and ``assert``."""
+    """Find the set that an expression gives, through functions, ``let``, ``with`` and ``assert``."""
     while start < end:
         start, end = _unwrapped(tokens, start, end)
         word = tokens[start].text
@@ -117,7 +115,7 @@ def _result(tokens: Tokens, start: int, end: int) -> tuple[int, int]:
             start = _after_head(tokens, start, end)
         else:
             break
-    raise NotUnderstoodError("the file does not give a literal set")
+    raise NotUnderstoodError("what gives the roles is no literal set")
 
 
 def _after_head(tokens: Tokens, start: int, end: int) -> int:
