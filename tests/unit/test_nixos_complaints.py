@@ -12,6 +12,7 @@ import pytest
 from nxc_core.errors import BuildError, ConfigError, Interrupted, NxcError, PreflightError, UsageError
 from nxc_nixos import nix as asking
 from nxc_nixos.complaints import complain
+from nxc_nixos.failure import Files
 from nxc_nixos.log import rendered
 from nxc_nixos.options import NixosOptions
 from tests.nix_here import Here, nix_in, variables
@@ -439,3 +440,11 @@ def test_words_that_cannot_be_had_from_nix_here(
     error = complain(f"error: {words}", project=tmp_path, what="x")
     assert type(error) is kind
     assert told in f"{error.message} {error.hint}"
+
+
+@pytest.mark.parametrize("after", ["", ",", ", role `foo'", "."])
+def test_a_file_is_named_whatever_follows_it(tmp_path: Path, after: str) -> None:
+    (tmp_path / "composition.nix").write_text("{ }")
+    said = f"in /nix/store/{'0' * 32}-source/composition.nix{after}"
+    files = Files(root=tmp_path, locate=lambda _: tmp_path / "composition.nix")
+    assert files.shorten(said) == f"in composition.nix{after}"

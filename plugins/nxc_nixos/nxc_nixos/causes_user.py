@@ -12,6 +12,8 @@ from nxc_nixos.case import TRACE, Case, Rule, rule
 _COPY = re.compile(r"^path:\S*/nixos/trees/[0-9a-f]{32}: ")
 """nxc's own copy of a flake's files, which the user has never seen."""
 
+_OPTIONS = "is it spelt as in https://search.nixos.org/options, and in the nixpkgs that is pinned?"
+
 
 def _recursion(match: re.Match[str], case: Case) -> NxcError:
     options = case.failure.options()
@@ -118,7 +120,7 @@ def _assertions(match: re.Match[str], case: Case) -> NxcError:
 def _option(match: re.Match[str], case: Case) -> NxcError:
     message, _, near = case.words.partition("Did you mean ")
     hint = f"did you mean {near.strip().rstrip('?')}?" if near else ""
-    return ConfigError(case.at(message.strip()), hint=hint or "`nxc` follows nixpkgs' own list of options")
+    return ConfigError(case.at(message.strip()), hint=hint or _OPTIONS)
 
 
 def _no_file(match: re.Match[str], case: Case) -> NxcError:

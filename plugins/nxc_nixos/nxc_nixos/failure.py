@@ -164,7 +164,7 @@ class Files:
             inside = _SOURCE.match(match[0])
             return f"<{inside[1]}>" if inside and "-source/" in match[0] else match[0]
 
-        return re.sub(r"(?:/|«)[^\s:'’`\"»]+(?:»/[^\s:'’`\"]+)?", short, text)
+        return re.sub(r"(?:/|«)[^\s:'’`\"»]+(?:»/[^\s:'’`\"]+)?(?<![,;.)])", short, text)
 
     def are_named(self, text: str) -> bool:
         """Whether a text that ``shorten`` returned names one of the user's files."""
