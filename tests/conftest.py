@@ -13,16 +13,19 @@ _ROOT_FIXTURES = {"tmpfs", "user"}
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what only root can set up, in sight: an ordinary user's run counts it as deselected."""
-    if os.geteuid() == 0:
-        return
-    left_out = [
-        item
-        for item in items
-        if item.get_closest_marker("root") or _ROOT_FIXTURES & set(getattr(item, "fixturenames", ()))
-    ]
+    """Leave out, in sight, what cannot run here: it is counted as deselected, never as passed."""
+    left_out = [item for item in items if _is_left_out(item)]
     config.hook.pytest_deselected(items=left_out)
     items[:] = [item for item in items if item not in left_out]
+
+
+def _is_left_out(item: pytest.Item) -> bool:
+    if item.get_closest_marker("nixpkgs") and not os.environ.get("NXC_TEST_NIXPKGS"):
+        return True
+    if os.geteuid() == 0:
+        return False
+    fixtures = set(getattr(item, "fixturenames", ()))
+    return item.get_closest_marker("root") is not None or bool(_ROOT_FIXTURES & fixtures)
 
 
 @pytest.fixture(autouse=True)

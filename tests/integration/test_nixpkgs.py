@@ -42,7 +42,7 @@ Packages = Mapping[str, str]
 
 pytestmark = [
     pytest.mark.timeout(900),
-    pytest.mark.skipif(not TREES, reason="NXC_TEST_NIXPKGS names no tree of nixpkgs"),
+    pytest.mark.nixpkgs,
 ]
 
 

@@ -27,7 +27,7 @@ KINDS = {
 
 pytestmark = [
     pytest.mark.timeout(600),
-    pytest.mark.skipif(not TREES, reason="NXC_TEST_NIXPKGS names no tree of nixpkgs"),
+    pytest.mark.nixpkgs,
 ]
 
 ROLE = """{ pkgs, ... }: {

@@ -339,7 +339,7 @@ SYSTEM_OF = """
 """
 
 
-@pytest.mark.skipif("NXC_TEST_NIXPKGS" not in os.environ, reason="NXC_TEST_NIXPKGS names no nixpkgs")
+@pytest.mark.nixpkgs
 @pytest.mark.parametrize(
     ("role", "message"),
     [

@@ -113,7 +113,7 @@ def test_so_do_flakes_and_templates(
     assert {role.name for role in bench.read().roles} == {"more", "other", *(f"node{n}" for n in range(1, 5))}
 
 
-@pytest.mark.skipif("NXC_TEST_NIXPKGS" not in os.environ, reason="NXC_TEST_NIXPKGS names no nixpkgs")
+@pytest.mark.nixpkgs
 @pytest.mark.parametrize("name", NAMES)
 def test_so_does_a_real_nixpkgs(
     standin: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
