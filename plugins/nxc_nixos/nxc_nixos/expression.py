@@ -103,10 +103,6 @@ class Driver:
         """The derivations of some roles, and what these ask of a platform."""
         return self._let(_each(roles, "drv"))
 
-    def package(self) -> str:
-        """The build document's derivation."""
-        return f"({self.text}).package"
-
     def whole(self, roles: Sequence[str]) -> str:
         """The parts of all roles, and the build document's derivation, in one go."""
         whole = (

@@ -46,14 +46,13 @@ Tokens = Sequence[Token]
 
 @frozen(kw_only=True)
 class Slices:
-    """A composition in parts: each role's own text, what all share, and what no role depends on.
+    """A composition in parts: each role's own text, and what all share.
 
-    Of its own name and of the other roles, a role's system knows nothing either: they are in no part.
+    Of its own name and of the other roles, a role's system knows nothing: they are in no part.
     """
 
     roles: Mapping[str, Tokens]
     rest: Tokens
-    inert: Tokens
 
 
 def tokenize(text: str) -> list[Token]:
@@ -88,8 +87,7 @@ def cut(tokens: Tokens) -> Slices:
     roles = {name: tuple(tokens[a:b]) for name, (a, b) in inner.items() if name is not None}
     gone = [*inner.values(), *(outer[name] for name in INERT if name in outer)]
     rest = tuple(_without(tokens, [(first - 2, last + 1) for first, last in gone]))
-    inert = [token for name in INERT if name in outer for token in tokens[slice(*outer[name])]]
-    return Slices(roles=roles, rest=rest, inert=tuple(inert))
+    return Slices(roles=roles, rest=rest)
 
 
 def _without(tokens: Tokens, holes: Sequence[tuple[int, int]]) -> Iterator[Token]:
