@@ -161,7 +161,7 @@ class Evaluator:
 def _sober(environment: Mapping[str, str]) -> dict[str, str]:
     """Return what of an environment Nix itself needs; no composition sees the rest."""
     kept = re.compile(
-        r"PATH|HOME|TMPDIR|USER|LANG|LC_\w+|TERM|NO_COLOR|XDG_\w+|\w*_(?i:proxy)|\w*SSL_\w+|SSH_\w+|NIX_\w+"
+        r"PATH|HOME|TMPDIR|USER|LANG|LC_\w+|TERM|NO_COLOR|XDG_\w+|\w*_(?i:proxy)|\w*SSL_\w+|SSH_\w+|NIX_\w+|GC_\w+"
     )
     return {key: value for key, value in environment.items() if kept.fullmatch(key) and key != "NIX_PATH"}
 
