@@ -43,7 +43,9 @@ def evaluate(source: Path, nixpkgs: Path, flavour: str, processes: int | None) -
         evaluated.extend(map(str, told) if isinstance(told, list) else ())
 
     options = NixosOptions(nixpkgs=str(nixpkgs), jobs=processes)
-    op = Session.open(source.parent, sinks=[hear]).operation(source.parent, "benchmark")
+    work = source.parent / ".nxc" / "benchmark"  # what is written elsewhere would be an edit
+    work.mkdir(parents=True, exist_ok=True)
+    op = Session.open(source.parent, sinks=[hear]).operation(work, "benchmark")
     cache = Cache(folder=op.cache / "nixos")
     answers = Answers(study=study.begin(source, options, cache, op), options=options, cache=cache, op=op)
     said = answers.read()
