@@ -21,10 +21,12 @@ from nxc_core.plugins import Plugins
 
 
 def existing(source: Path | str) -> Path:
-    """Return the composition file that is meant; a folder means its ``composition.nix``."""
+    """Return the file that is meant; of a folder its ``composition.nix``, else ``compositions.nix``."""
     path = Path(source)
     if path.is_dir():
+        several = path / "compositions.nix"
         path = path / "composition.nix"
+        path = several if several.exists() and not path.exists() else path
     if not path.exists():
         raise ConfigError(f"there is no composition {path}", hint="name a file, or make one with `nxc init`")
     return path.resolve()
@@ -32,7 +34,11 @@ def existing(source: Path | str) -> Path:
 
 def composition_name(source: Path) -> str:
     """Name a composition after its file, or after its folder when the file is ``composition.nix``."""
-    stem = source.stem if source.name not in ("composition.nix", "default.nix") else source.parent.name
+    stem = (
+        source.stem
+        if source.name not in ("composition.nix", "compositions.nix", "default.nix")
+        else source.parent.name
+    )
     clean = "".join(c if c.isalnum() or c == "-" else "-" for c in stem.lower()).strip("-")
     return clean[:32] or "composition"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +23,20 @@ class Choice:
     reason: str
 
 
-def choose_base(source: Path, wanted: str | None = None) -> Choice:
-    """Choose the base: what was asked, nixos where nixpkgs is pinned, else debian."""
+def choose_base(source: Path, wanted: str | None = None, given: Collection[str] = ()) -> Choice:
+    """Choose the base: what was asked, nixos where nixpkgs is pinned, else debian.
+
+    ``given`` are bases whose options are set: a single one is meant where nothing else says.
+    """
     natural = Choice(name="debian", reason="nothing pins nixpkgs here")
     for folder in project_folders(source):
         reason = _find_pin(folder)
         if reason:
             natural = Choice(name="nixos", reason=reason)
             break
+    else:
+        if len(given) == 1 and natural.name not in given:
+            natural = Choice(name=next(iter(given)), reason="its options are set")
     if wanted in (None, natural.name):
         return natural
     return Choice(name=wanted or natural.name, reason="asked for")

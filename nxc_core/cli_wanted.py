@@ -141,8 +141,8 @@ def settle(nxc: Invocation, wanted: Wanted) -> Target:
     session, settings = nxc.session(), nxc.settings
     source = _find_source(nxc, wanted.composition)
     flavour = settings.text("flavour") or default_flavour(nxc)
-    base = session.choose_base(source, settings.text("base")).name
     options = settings.options()
+    base = session.choose_base(source, settings.text("base"), options).name
     for driver in options:
         _check_driver(nxc, driver, (flavour, base))
     if settings.text("mirror") is not None:
@@ -185,7 +185,7 @@ def _find_source(nxc: Invocation, given: Path | None) -> Path:
         return existing(nxc.path(given))
     configured = nxc.settings.text("composition")
     try:
-        return existing(Path(configured) if configured else nxc.settings.root / "composition.nix")
+        return existing(Path(configured) if configured else nxc.settings.root)
     except ConfigError as error:
         origin = nxc.settings.get("composition")[1]
         told = f" ({origin})" if configured else ""

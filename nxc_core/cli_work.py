@@ -71,7 +71,9 @@ def _tell_plan(nxc: Invocation, target: Target, as_json: bool) -> None:
     distribute(composition)
     if as_json:
         told = {"base": base.name, "flavour": driver.name, "kind": kind, "roles": nodes, "missing": missing}
-        nxc.tell_json({**told, "reason": session.choose_base(target.source, target.base).reason})
+        nxc.tell_json(
+            {**told, "reason": session.choose_base(target.source, target.base, target.options).reason}
+        )
         return
     nxc.tell(f"{composition.name}: {kind} by {base.name} for {driver.name}")
     nxc.tell_table([(role, ", ".join(names) or "no node") for role, names in nodes.items()], indent="  ")

@@ -117,9 +117,12 @@ class Session:
 
     # Choosing
 
-    def choose_base(self, source: Path, wanted: str | None = None) -> Choice:
-        """Choose the base: what was asked, nixos where nixpkgs is pinned, else debian."""
-        return choosing.choose_base(source, wanted)
+    def choose_base(
+        self, source: Path, wanted: str | None = None, options: DriverOptions | None = None
+    ) -> Choice:
+        """Choose the base: what was asked, what the project's files or the options given speak of, debian."""
+        given = [name for name in self.plugins.bases if (options or {}).get(name)]
+        return choosing.choose_base(source, wanted, given)
 
     # Verbs
 
@@ -140,7 +143,7 @@ class Session:
         """
         source = building.existing(source)
         options = options or {}
-        choice = self.choose_base(source, base)
+        choice = self.choose_base(source, base, options)
         chosen = self.plugins.base(choice.name, options.get(choice.name))
         driver = self.plugins.flavour(flavour, options.get(flavour))
         kind = negotiate(chosen, driver)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from nxc_core.building import existing
 from nxc_core.choosing import choose_base
 from nxc_core.config import find_root, load_settings
 from nxc_core.errors import ConfigError
@@ -48,6 +49,22 @@ def test_the_base_follows_the_files(tmp_path: Path, files: dict[str, str], base:
         (tmp_path / name).write_text(text)
     choice = choose_base(tmp_path / "composition.nix")
     assert (choice.name, reason in choice.reason) == (base, True), choice
+
+
+def test_options_of_one_base_mean_that_base(tmp_path: Path) -> None:
+    source = tmp_path / "composition.nix"
+    assert choose_base(source, given=["nixos"]).name == "nixos"
+    assert choose_base(source, given=["nixos", "debian"]).name == "debian"
+    assert choose_base(source, "debian", given=["nixos"]).name == "debian"
+    (tmp_path / "flake.lock").write_text(json.dumps(LOCK))
+    assert choose_base(source, given=["debian"]).name == "nixos"
+
+
+def test_a_folder_may_hold_several_compositions(tmp_path: Path) -> None:
+    (tmp_path / "compositions.nix").write_text("{ }")
+    assert existing(tmp_path) == tmp_path / "compositions.nix"
+    (tmp_path / "composition.nix").write_text("{ }")
+    assert existing(tmp_path) == tmp_path / "composition.nix"
 
 
 def test_a_flake_above_is_not_the_compositions_unless_a_project_file_is_beside_it(tmp_path: Path) -> None:
