@@ -20,6 +20,8 @@ from nxc_core.errors import Interrupted, UsageError
 from nxc_core.output import write
 
 if TYPE_CHECKING:  # a verb imports what it needs: `nxc flavour list` is as quick as typer lets it be
+    from queue import SimpleQueue
+
     from nxc_core.config import Setting, Settings
     from nxc_core.model import Json
     from nxc_core.plugins import Plugins
@@ -50,11 +52,16 @@ class Common:
 
 
 class Interrupts:
-    """SIGINT, SIGTERM and SIGHUP: the first asks the work to stop, the second stops nxc at once."""
+    """SIGINT, SIGTERM and SIGHUP: the first asks the work to stop, the second stops nxc at once.
+
+    A handler runs between any two steps of the main thread, also while that holds the lock of an event or of
+    standard error. So it only puts a word in a queue, which is safe there; a thread does what was asked.
+    """
 
     def __init__(self) -> None:
         self.soften: Callable[[], None] | None = None
         self.asked = False
+        self._orders: SimpleQueue[Callable[[], None]] | None = None
 
     def install(self) -> None:
         """Take over the signals; only the main thread of a program may."""
@@ -62,12 +69,21 @@ class Interrupts:
             if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # nohup is kept
                 signal.signal(number, self.handle)
 
+    def listen(self, soften: Callable[[], None]) -> None:
+        """Call ``soften`` at the first signal from now on."""
+        import queue
+        import threading
+
+        self._orders = orders = queue.SimpleQueue()
+        threading.Thread(target=lambda: orders.get()(), name="nxc-interrupts", daemon=True).start()
+        self.soften = soften
+
     def handle(self, number: int, frame: FrameType | None) -> None:
         """Handle a signal."""
-        if self.soften is None or self.asked:
+        if self.soften is None or self._orders is None or self.asked:
             raise KeyboardInterrupt
         self.asked = True
-        self.soften()
+        self._orders.put(self.soften)
 
 
 class Invocation:
@@ -149,7 +165,7 @@ class Invocation:
             root = self.settings.root if configured else find_root(self.start)
             self._report = Report(*self._sinks())
             self._session = Session.open(root, sinks=[self._report], offline=offline, plugins=self.plugins)
-            self.interrupts.soften = self._soften
+            self.interrupts.listen(self._soften)
             gc.enable()
         return self._session
 
