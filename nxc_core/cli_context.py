@@ -74,7 +74,8 @@ class Interrupts:
         import queue
         import threading
 
-        self._orders = orders = queue.SimpleQueue()
+        orders: SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._orders = orders
         threading.Thread(target=lambda: orders.get()(), name="nxc-interrupts", daemon=True).start()
         self.soften = soften
 

@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar, runtime_checkable
 
 from nxc_core.errors import PreflightError
-from nxc_core.model import Finding, Guest, Kind, Machine, Node, NodeDocument, Observation, Plan, Resource
+from nxc_core.model import (
+    Finding,
+    Guest,
+    Kind,
+    Leftover,
+    Machine,
+    Node,
+    NodeDocument,
+    Observation,
+    Plan,
+    Resource,
+    Role,
+)
 
 if TYPE_CHECKING:
     from nxc_core.connect import Connection
@@ -24,8 +36,8 @@ class Flavour(ABC, Generic[Options]):
     """
 
     name: ClassVar[str]
-    accepts: ClassVar[tuple[Kind, ...]]
-    """Kinds it can start, in order of preference."""
+    accepts: tuple[Kind, ...]
+    """Kinds it can start, in order of preference; an instance's options may narrow them."""
     options_type: ClassVar[type[Any]]
     gives: ClassVar[frozenset[str]] = frozenset()
     """Needs it satisfies: ``kernel``, ``mount``, ``net-admin``, ``sysctl``, ..."""
@@ -55,6 +67,17 @@ class Flavour(ABC, Generic[Options]):
         """
         require(self.check(op))
 
+    def vet(self, roles: Sequence[Role], op: Operation) -> None:
+        """Raise ConfigError, naming role and option, for what of a composition cannot be started here.
+
+        Asked before anything is built, once needs are known to be given.
+        """
+        return
+
+    def taken(self, op: Operation) -> Collection[str]:
+        """List the subnets, as ``10.0.0.0/24``, that a new deployment's networks must not touch."""
+        return ()
+
     def deadline(self, op: Operation) -> float:
         """Return the seconds a node may take to become ready, scaled to the platform's speed."""
         return self.patience
@@ -77,6 +100,10 @@ class Flavour(ABC, Generic[Options]):
 
         Each may be gone already or never have existed.
         """
+
+    def awake(self, node: Node, op: Operation) -> bool:
+        """Whether a booting node may be ready by now, where that is cheaper to see than to ask it."""
+        return True
 
     def observe(self, node: Node, op: Operation) -> Observation:
         """Look at a node from outside, cheaply: is it still there at all?"""
@@ -130,6 +157,15 @@ class Power(Protocol):
 
 
 @runtime_checkable
+class Rebooting(Protocol):
+    """A flavour whose nodes cannot come back by themselves once they have gone down to reboot."""
+
+    def reboot(self, node: Node, op: Operation) -> None:
+        """Shut the node down in good order and boot it again; returns when the former boot is gone."""
+        ...
+
+
+@runtime_checkable
 class Console(Protocol):
     """A flavour that keeps each node's console."""
 
@@ -148,4 +184,26 @@ class Links(Protocol):
 
     def unblock(self, node: Node, op: Operation) -> None:
         """Let frames pass again."""
+        ...
+
+
+@runtime_checkable
+class Exporting(Protocol):
+    """A flavour whose deployments can be carried to where there is no nxc."""
+
+    def export(self, plan: Plan, folder: Path, op: Operation) -> None:
+        """Write all that a deployment needs into a folder, which holds its node documents already."""
+        ...
+
+
+@runtime_checkable
+class Sweeping(Protocol):
+    """A flavour that finds on its platform what a lost deployment or an old build has left there."""
+
+    def leftovers(self, op: Operation) -> Sequence[Leftover]:
+        """List what nothing uses any more and is certainly ours. Empty where the platform cannot be asked."""
+        ...
+
+    def sweep(self, leftovers: Sequence[Leftover], op: Operation) -> Sequence[Leftover]:
+        """Remove them; returns those that are gone."""
         ...

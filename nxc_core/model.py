@@ -54,6 +54,22 @@ class Need:
 
 
 @frozen(kw_only=True)
+class Container:
+    """What a role asks of whatever runs its nodes as containers; machines of their own pass it by.
+
+    ``ports`` and ``volumes`` are spelled as docker does, ``memory`` as ``512m``; ``sysctls`` are those that
+    every container has of its own.
+    """
+
+    ports: tuple[str, ...] = ()
+    volumes: tuple[str, ...] = ()
+    memory: str | None = None
+    cpus: float | None = None
+    pids: int | None = None
+    sysctls: Mapping[str, str] = field(factory=dict)
+
+
+@frozen(kw_only=True)
 class Role:
     """One kind of machine; ``hosts`` names its nodes, or ``count`` says how many there are."""
 
@@ -61,6 +77,7 @@ class Role:
     count: int = 1
     hosts: tuple[str, ...] = ()
     needs: tuple[Need, ...] = ()
+    container: Container = Container()
 
     def names(self) -> tuple[str, ...]:
         """Host names of this role: the given ones, else the role's own, numbered from 1 when several."""
@@ -168,7 +185,10 @@ class Network:
 
 @frozen(kw_only=True)
 class Interface:
-    """One network card of a node; addresses are with prefix length, as ``10.0.0.2/24``."""
+    """One network card of a node; addresses are with prefix length, as ``10.0.0.2/24``.
+
+    Without ``mac`` it is the only card there is.
+    """
 
     mac: str
     network: str
@@ -218,7 +238,8 @@ class NodeSpec:
 class Plan:
     """One group of nodes to bring up with one flavour.
 
-    ``documents`` are the nodes' node.json files (mode 0600); ``key`` the deployment's private ssh key.
+    ``documents`` are the nodes' node.json files (mode 0600); ``key`` the deployment's private ssh key, which is
+    there where the guest has ssh. ``roles`` says what each role asks.
     """
 
     deployment: str
@@ -231,6 +252,7 @@ class Plan:
     known_hosts: Path
     machines: tuple[Machine, ...] = ()
     parameters: Mapping[str, Json] = field(factory=dict)
+    roles: Mapping[str, Role] = field(factory=dict)
 
 
 @frozen(kw_only=True)
@@ -363,6 +385,15 @@ class Finding:
     detail: str = ""
     hint: str = ""
     advice: bool = False
+
+
+@frozen(kw_only=True)
+class Leftover:
+    """Something that a platform still holds for nobody. ``size`` in bytes."""
+
+    what: str
+    id: str
+    size: int = 0
 
 
 @frozen(kw_only=True)

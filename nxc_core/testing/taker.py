@@ -24,7 +24,6 @@ class Taker(Flavour[TakerOptions]):
     """Accepts what its option says."""
 
     name = "contract-taker"
-    accepts: ClassVar[tuple[Kind, ...]] = ()
     options_type = TakerOptions
     gives = frozenset()
     asks: ClassVar[Guest] = Guest()
@@ -32,7 +31,7 @@ class Taker(Flavour[TakerOptions]):
 
     def __init__(self, options: TakerOptions) -> None:
         super().__init__(options)
-        type(self).accepts = (Kind(options.kind),)
+        self.accepts = (Kind(options.kind),)
 
     @property
     def guest(self) -> Guest:

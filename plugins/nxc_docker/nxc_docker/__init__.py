@@ -1,0 +1,1 @@
+"""Containers for nxc: docker with its compose file, and podman."""

@@ -1,0 +1,1 @@
+"""systemd-nspawn containers for nxc: the fastest nodes, for root."""
