@@ -238,8 +238,8 @@ class NodeSpec:
 class Plan:
     """One group of nodes to bring up with one flavour.
 
-    ``documents`` are the nodes' node.json files (mode 0600); ``key`` the deployment's private ssh key, which is
-    there where the guest has ssh. ``roles`` says what each role asks.
+    ``documents`` are the nodes' node.json files (mode 0600); ``key`` the deployment's private ssh key, there
+    where the guest has ssh. ``roles`` says what each role asks.
     """
 
     deployment: str
