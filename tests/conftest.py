@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+if TYPE_CHECKING:
+    from tests.engines import Engine
+
 _KEPT = ("NXC_TEST_",)
-_ROOT_FIXTURES = {"tmpfs", "user"}
+_ENGINES = ("docker_engine", "podman_engine")
+_ROOT_FIXTURES = {"tmpfs", "user", *_ENGINES}
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -28,11 +33,23 @@ def _is_left_out(item: pytest.Item) -> bool:
     return item.get_closest_marker("root") is not None or bool(_ROOT_FIXTURES & fixtures)
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, Any]:
+    """Show what an engine said when a test of it fails."""
+    report = yield
+    if report.failed:
+        for name in _ENGINES:
+            if engine := getattr(item, "funcargs", {}).get(name):
+                report.sections.append((f"the log of {name}", engine.log()))
+    return report
+
+
 @pytest.fixture(autouse=True)
 def _isolate(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Keep the user's own configuration, cache and variables out of tests."""
     home = tmp_path_factory.mktemp("home")
-    for name in [n for n in os.environ if n.startswith("NXC_") and not n.startswith(_KEPT)]:
+    foreign = ("NXC_", "DOCKER_", "CONTAINER_HOST")
+    for name in [n for n in os.environ if n.startswith(foreign) and not n.startswith(_KEPT)]:
         monkeypatch.delenv(name)
     for name, folder in (("XDG_CACHE_HOME", "cache"), ("XDG_CONFIG_HOME", "config")):
         (home / folder).mkdir()
@@ -60,3 +77,21 @@ def cached(shared_cache: Path, monkeypatch: pytest.MonkeyPatch, _isolate: None) 
     """Let this test use the shared cache."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(shared_cache))
     return shared_cache
+
+
+@pytest.fixture(scope="session")
+def docker_engine() -> Iterator[Engine]:
+    """Run a dockerd of our own for all tests of a run, so that images are loaded once."""
+    from tests.engines import dockerd
+
+    with dockerd() as engine:
+        yield engine
+
+
+@pytest.fixture(scope="session")
+def podman_engine() -> Iterator[Engine]:
+    """Run a podman service of our own for all tests of a run."""
+    from tests.engines import podman
+
+    with podman() as engine:
+        yield engine
