@@ -17,14 +17,14 @@ _PORT = re.compile(
     r"(?:(?P<ip>\[[^]]+\]|[\d.]+):)?(?:(?P<host>\d+(?:-\d+)?)?:)?(?P<inside>\d+(?:-\d+)?)(?:/(?P<protocol>\w+))?"
 )
 _VOLUME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
-_SIZE = re.compile(r"(\d+)([bkmgt]?)(?:i?b)?", re.IGNORECASE)
+_SIZE = re.compile(r"(\d+)([kmgt]?)(?:i?b)?", re.IGNORECASE)
 _LEAST_MEMORY = 6 << 20
 """What docker itself takes for the least."""
 
 
 @frozen(kw_only=True)
 class Bind:
-    """A file or folder of the engine's machine, or with ``volume`` one that the engine keeps, in a container."""
+    """A file or folder of the engine's machine in a container; with ``volume``, one that the engine keeps."""
 
     source: str
     target: str
@@ -86,7 +86,7 @@ def _range(text: str) -> range:
     """Read ``80`` or ``80-85``; empty where that is no range of ports."""
     first, _, last = text.partition("-")
     found = range(int(first), int(last or first) + 1)
-    return found if found and 1 <= found[0] and found[-1] <= 65535 else range(0)
+    return found if found and found[0] >= 1 and found[-1] <= 65535 else range(0)
 
 
 def volumes(role: Role) -> tuple[Bind, ...]:
@@ -116,10 +116,18 @@ def memory(role: Role) -> int | None:
     text = role.container.memory
     if text is None:
         return None
+    try:
+        return read_size(text)
+    except ValueError as error:
+        raise _wrong(role.name, "memory", text, str(error)) from None
+
+
+def read_size(text: str) -> int:
+    """Return the bytes that ``512m`` or ``2g`` says; raises ValueError for what is no size."""
     match = _SIZE.fullmatch(text.strip())
-    size = int(match[1]) << (10 * " kmgt".index(match[2].lower().replace("b", " ") or " ")) if match else 0
+    size = int(match[1]) << (10 * " kmgt".index(match[2].lower() or " ")) if match else 0
     if size < _LEAST_MEMORY:
-        raise _wrong(role.name, "memory", text, "give a size of at least 6m, as 512m or 2g")
+        raise ValueError("give a size of at least 6m, as 512m or 2g")
     return size
 
 
