@@ -193,6 +193,9 @@ class Engine:
         for name in names:
             for top in (CGROUPS / name, *CGROUPS.glob(f"*/{name}")):
                 _remove_group(top)
+        for empty in (*CGROUPS.glob("*/libpod_parent/conmon"), *CGROUPS.glob("*/libpod_parent")):
+            with contextlib.suppress(OSError):  # another podman's
+                empty.rmdir()
 
 
 @define(eq=False)

@@ -70,6 +70,10 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     if certificates.exists():  # a site's own authority, where the mirrors are behind one
         (root / "etc/ssl/certs").mkdir(parents=True, exist_ok=True)
         shutil.copy(certificates, root / "etc/ssl/certs/site.crt")
+    # What ./setup --dev installs brings services, which would be this machine's and change its network.
+    policy = root / "usr/sbin/policy-rc.d"
+    policy.write_text("#!/bin/sh\nexit 101\n")
+    policy.chmod(0o755)
     subprocess.run(["git", "clone", "-q", str(REPOSITORY), str(root / "opt/nxc")], check=True, timeout=120)
     yield root
     subprocess.run(["umount", "-R", str(root)], check=False, capture_output=True)
