@@ -6,11 +6,11 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from attrs import define, evolve
+from attrs import define, evolve, field
 
 from nxc_core.base import Base
 from nxc_core.connect import Connection, answers, open_connection
-from nxc_core.errors import CommandError
+from nxc_core.errors import CommandError, Interrupted, NxcError
 from nxc_core.flavour import Console, Flavour, Reserving
 from nxc_core.hookspecs import API_VERSION, hookimpl
 from nxc_core.model import (
@@ -28,6 +28,8 @@ from nxc_core.operation import Operation
 NXC_API = API_VERSION
 READY_TIMEOUT = 30.0
 OBSERVE_EVERY = 1.0
+ASK_ANYWAY = 10.0
+"""Seconds after which a node is asked though its flavour takes it to be booting: that may be wrong."""
 
 
 @hookimpl(trylast=True)
@@ -77,6 +79,7 @@ class _Pending:
     instance: str
     deadline: float
     observed: float = 0.0
+    asked: float = field(factory=time.monotonic)
     tries: int = 0
     last_seen: str = "no sign of life yet"
 
@@ -139,6 +142,9 @@ def _try(
 def _ask(
     flavour: Flavour[Any], node: Node, wait: _Pending, former: Mapping[str, str], op: Operation
 ) -> Outcome | None:
+    if not _may_answer(flavour, node, wait, op):
+        wait.last_seen = "it is still booting"
+        return None
     if isinstance(node.endpoint, SshEndpoint) and not answers(node.endpoint):
         wait.last_seen = f"no ssh server answers at {node.endpoint.host}:{node.endpoint.port}"
         return None
@@ -160,6 +166,20 @@ def _ask(
         wait.last_seen = "it has not rebooted yet"
         return None
     return Outcome(node=node.name, state=NodeState.READY, boot_id=boot_id.strip())
+
+
+def _may_answer(flavour: Flavour[Any], node: Node, wait: _Pending, op: Operation) -> bool:
+    """Whether to ask a node now. What the flavour sees may delay that for a while, and no more."""
+    if time.monotonic() - wait.asked < ASK_ANYWAY:
+        try:
+            if not flavour.awake(node, op):
+                return False
+        except Interrupted:
+            raise
+        except NxcError:
+            pass  # then asking tells more
+    wait.asked = time.monotonic()
+    return True
 
 
 def _observe(flavour: Flavour[Any], node: Node, wait: _Pending, op: Operation) -> Outcome | None:

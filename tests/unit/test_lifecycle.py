@@ -13,7 +13,7 @@ from attrs import evolve
 
 from nxc_core import lifecycle
 from nxc_core.connect import Connection
-from nxc_core.errors import CommandError, Interrupted
+from nxc_core.errors import CommandError, DeployError, Interrupted, NxcError
 from nxc_core.flavour import Flavour
 from nxc_core.model import (
     Artifact,
@@ -152,6 +152,54 @@ def test_a_node_that_the_driver_gave_up_is_not_waited_for(op: Operation) -> None
 
     flavour = GivesUp(one=["instance-of-one"], two=["instance-of-two"])
     assert {o.node: o.cause for o in deployed(flavour, op).values()} == {"one": "no such disk", "two": ""}
+
+
+class Sleepy(Scripted):
+    """Says when its nodes may be asked, and counts how often it is asked."""
+
+    def __init__(self, wakes: int | NxcError, **answers: list[str | CommandError]) -> None:
+        super().__init__(**answers)
+        self.wakes = wakes
+        self.looks = 0
+        self.asked: list[int] = []
+
+    def awake(self, node: Node, op: Operation) -> bool:
+        self.looks += 1
+        if isinstance(self.wakes, NxcError):
+            raise self.wakes
+        return self.looks > self.wakes
+
+    def connect(self, node: Node, op: Operation) -> Connection:
+        self.asked.append(self.looks)
+        return super().connect(node, op)
+
+
+def test_a_node_that_sleeps_is_not_asked(op: Operation) -> None:
+    flavour = Sleepy(3, one=["instance-of-one"])
+    flavour.patience = 60  # type: ignore[misc]
+    assert deployed(flavour, op)["one"].state is NodeState.READY
+    assert flavour.asked == [4]
+
+
+def test_a_wrong_look_delays_and_never_blocks(op: Operation, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lifecycle, "ASK_ANYWAY", 0.3)
+    flavour = Sleepy(10**9, one=["", "instance-of-one"])
+    flavour.patience = 60  # type: ignore[misc]
+    assert deployed(flavour, op)["one"].state is NodeState.READY
+    assert len(flavour.asked) == 2
+
+
+def test_a_look_that_fails_is_as_good_as_none(op: Operation) -> None:
+    flavour = Sleepy(DeployError("the engine is gone"), one=["instance-of-one"])
+    assert deployed(flavour, op)["one"].state is NodeState.READY
+    flavour = Sleepy(Interrupted("interrupted"), two=["instance-of-two"])
+    with pytest.raises(Interrupted):
+        deployed(flavour, op)
+
+
+def test_a_node_that_sleeps_on_says_so(op: Operation) -> None:
+    found = deployed(Sleepy(10**9, one=["instance-of-one"]), op)
+    assert found["one"].cause == "not ready after 0 s: it is still booting"
 
 
 def test_after_a_reboot_the_former_boot_id_does_not_count(op: Operation) -> None:
