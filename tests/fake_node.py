@@ -101,6 +101,16 @@ class Able(Blunt):
         (op.dir / node.name / "blocked").unlink()
 
 
+class Rebooter(Able):
+    """A flavour whose nodes do not come back by themselves."""
+
+    name = "rebooter"
+
+    def reboot(self, node: Node, op: Operation) -> None:
+        """Write down that it was asked."""
+        (op.dir / node.name / "rebooted-from-outside").touch()
+
+
 SAFE_PREAMBLE = (
     'export PATH="$NODE:$PATH"; systemctl() { "$NODE/systemctl" "$@"; }; export -f systemctl; '
     "readonly -f systemctl; set -euo pipefail; "

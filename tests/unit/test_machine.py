@@ -12,7 +12,7 @@ from nxc_core import machine_power, machine_shell, machine_units, process
 from nxc_core.errors import ConfigError, Interrupted, TestFailed
 from nxc_core.machine import NodeHandle
 from nxc_core.model import NodeState
-from tests.fake_node import Able, Blunt, FakeRunning, NoOptions
+from tests.fake_node import Able, Blunt, FakeRunning, NoOptions, Rebooter
 from tests.vocabulary import VERBS, Case
 
 CASES = [case for case in VERBS if "systemd" not in case.needs and case.name != "block"]
@@ -341,6 +341,18 @@ def test_reboot_of_a_node_without_a_boot_id_goes_by_a_marker(
     threading.Timer(0.5, marker.unlink).start()
     node.reboot()
     assert running.formers == [""]
+
+
+def test_a_flavour_may_reboot_what_cannot_come_back_by_itself(tmp_path: Path) -> None:
+    running = FakeRunning(tmp_path, {"server": 1}, Rebooter(NoOptions()))
+    running.with_boot_id("server", "old")
+    running["server"].reboot()
+    assert (running.folder("server") / "rebooted-from-outside").exists()
+    assert not (running.folder("server") / "orders").exists(), "the node itself was told to reboot as well"
+    assert running.formers == [""]
+    running.comes_up = False
+    with pytest.raises(TestFailed, match="did not come up again: not ready after 2 s"):
+        running["server"].reboot()
 
 
 def test_a_refused_order_is_told(running: FakeRunning, node: NodeHandle) -> None:
