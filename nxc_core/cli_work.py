@@ -42,7 +42,12 @@ def build(
         _tell_plan(nxc, target, as_json)
         return
     made = nxc.session().build(
-        target.source, flavour=target.flavour, base=target.base, options=target.options, jobs=target.jobs
+        target.source,
+        flavour=target.flavour,
+        base=target.base,
+        options=target.options,
+        roles=nxc.settings.roles(),
+        jobs=target.jobs,
     )
     if as_json:
         from nxc_core.state import unstructure
@@ -53,7 +58,7 @@ def build(
 
 
 def _tell_plan(nxc: Invocation, target: Target, as_json: bool) -> None:
-    from nxc_core.identity import distribute
+    from nxc_core.identity import distribute, redistribute
     from nxc_core.model import BuildRequest
     from nxc_core.verdict import check_needs, negotiate
 
@@ -64,8 +69,11 @@ def _tell_plan(nxc: Invocation, target: Target, as_json: bool) -> None:
     op = session.operation(session.workspace.root, "dry-run", dry=True)
     composition = base.read(target.source, op)
     check_needs(composition, driver)
+    driver.vet(redistribute(composition, nxc.settings.roles()), op)
     request = BuildRequest(composition=composition, kind=kind, guest=driver.guest, jobs=target.jobs)
-    check_needs(base.examine(request, op), driver)
+    examined = base.examine(request, op)
+    check_needs(examined, driver)
+    driver.vet(redistribute(examined, nxc.settings.roles()), op)
     missing = list(base.plan(request, op))
     nodes = {role.name: list(role.names()) if role.count or role.hosts else [] for role in composition.roles}
     distribute(composition)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from attrs import evolve, field, frozen
@@ -44,8 +44,9 @@ def describe(
     options: Mapping[str, Json],
     policy: Policy,
     parameters: Mapping[str, Json],
+    taken: Collection[str] = (),
 ) -> Deployment:
-    """Name a new deployment and give its nodes addresses and instance ids."""
+    """Name a new deployment and give its nodes addresses, none in a ``taken`` subnet, and instance ids."""
     id = f"{build.composition.name}-{driver.name}-{secrets.token_hex(3)}"
     return Deployment(
         id=id,
@@ -59,7 +60,7 @@ def describe(
                 build=build.id,
             ),
         ),
-        networks=identity.make_networks(id, specs),
+        networks=identity.make_networks(id, specs, taken),
         specs=specs,
         instances=identity.make_instances(specs),
         policy=policy,
@@ -74,13 +75,15 @@ def create(workspace: Workspace, deployment: Deployment, build: Build) -> None:
     folder.mkdir(parents=True, mode=0o700)
     (folder / "log").mkdir()
     state.save(folder / "build.json", build)
-    state.save(folder / "deployment.json", deployment)
+    state.save(
+        folder / "deployment.json", deployment, mode=0o600
+    )  # it has the parameters, which may be secret
 
 
 def mark(workspace: Workspace, deployment: Deployment, status: Status) -> Deployment:
     """Write down a deployment's status."""
     deployment = evolve(deployment, status=status)
-    state.save(workspace.deployment_file(deployment.id), deployment)
+    state.save(workspace.deployment_file(deployment.id), deployment, mode=0o600)
     return deployment
 
 
@@ -98,6 +101,7 @@ def make_plan(workspace: Workspace, deployment: Deployment, build: Build, driver
         key=folder / "key",
         known_hosts=folder / "known_hosts",
         parameters=deployment.parameters,
+        roles={role.name: role for role in deployment.composition.roles},
     )
 
 
@@ -120,6 +124,12 @@ def find_resumable(
             return known, []
         others.append(known.id)
     return None, others
+
+
+def live_subnets(summaries: Iterable[Summary]) -> set[str]:
+    """Return the subnets of deployments that are not stopped, whether or not they are in use by now."""
+    live = [s.deployment for s in summaries if s.deployment and s.status is not Status.STOPPED]
+    return {network.subnet for deployment in live for network in deployment.networks}
 
 
 def find(workspace: Workspace, id: str | None = None, *, stopped: bool = False) -> str:

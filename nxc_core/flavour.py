@@ -38,6 +38,8 @@ class Flavour(ABC, Generic[Options]):
     name: ClassVar[str]
     accepts: tuple[Kind, ...]
     """Kinds it can start, in order of preference; an instance's options may narrow them."""
+    exports: tuple[Kind, ...] = ()
+    """Kinds it can export (``Exporting``), where they are not those that it can start."""
     options_type: ClassVar[type[Any]]
     gives: ClassVar[frozenset[str]] = frozenset()
     """Needs it satisfies: ``kernel``, ``mount``, ``net-admin``, ``sysctl``, ..."""

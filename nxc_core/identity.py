@@ -6,15 +6,21 @@ import hashlib
 import ipaddress
 import re
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from attrs import evolve
+
 from nxc_core import process, state
-from nxc_core.errors import ConfigError
+from nxc_core.errors import ConfigError, PluginError, PreflightError
 from nxc_core.flavour import Flavour
 from nxc_core.model import Composition, Deployment, Interface, Network, NodeDocument, NodeSpec, Role
 
+POOLS = ("10.64.0.0/10", "172.16.0.0/12", "192.168.0.0/16")
+"""Where subnets are taken from, in this order."""
+FEW_NODES, MOST_NODES = 250, 65_000
+"""So many nodes get a /24, and so many a /16."""
 _LABEL = re.compile(r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")
 
 
@@ -60,19 +66,59 @@ def _redistributed(role: Role, wanted: int | Sequence[str] | None) -> Role:
     if isinstance(wanted, int):
         if wanted < 0:
             raise ConfigError(f"role {role.name}: {wanted} nodes cannot be", hint="give a number from 0")
-        return Role(name=role.name, count=wanted, needs=role.needs)
-    return Role(name=role.name, count=len(wanted), hosts=tuple(wanted), needs=role.needs)
+        return evolve(role, count=wanted, hosts=())
+    return evolve(role, count=len(wanted), hosts=tuple(wanted))
 
 
-def make_networks(deployment: str, specs: Sequence[NodeSpec]) -> tuple[Network, ...]:
-    """Address the one network ``lan``: a private IPv4 subnet and an IPv6 ULA (RFC 4193), by deployment id."""
+def redistribute(
+    composition: Composition, wanted: Mapping[str, int | Sequence[str]] | None = None
+) -> tuple[Role, ...]:
+    """Return the roles with the nodes that are wanted; those that get none are left out."""
+    roles = (_redistributed(role, (wanted or {}).get(role.name)) for role in composition.roles)
+    return tuple(role for role in roles if role.count or role.hosts)
+
+
+def make_networks(
+    deployment: str, specs: Sequence[NodeSpec], taken: Collection[str] = ()
+) -> tuple[Network, ...]:
+    """Address the one network ``lan``: a private IPv4 subnet and an IPv6 ULA (RFC 4193), by deployment id.
+
+    Nodes count from the first address; the last usable one is never a node's: it is the platform's own.
+    Raises PreflightError where every subnet meets one of ``taken``.
+    """
     digest = hashlib.sha256(deployment.encode()).digest()
-    prefix = 24 if len(specs) < 250 else 16
-    third = f"{digest[1]}" if prefix == 24 else "0"
-    subnet = ipaddress.ip_network(f"10.{64 + digest[0] % 64}.{third}.0/{prefix}")
+    subnet = _find_subnet(digest, len(specs), taken)
     subnet6 = ipaddress.IPv6Network((b"\xfd" + digest[2:7] + b"\x00\x01" + b"\x00" * 8, 64))
     members = {spec.name: (str(subnet[spec.index + 1]), str(subnet6[spec.index + 1])) for spec in specs}
     return (Network(name="lan", subnet=str(subnet), subnet6=str(subnet6), members=members),)
+
+
+def _find_subnet(digest: bytes, nodes: int, taken: Collection[str]) -> ipaddress.IPv4Network:
+    if nodes > MOST_NODES:
+        raise ConfigError(f"{nodes} nodes do not fit into one network", hint=f"ask for {MOST_NODES} at most")
+    prefix = 24 if nodes <= FEW_NODES else 16
+    spans = [(int(one[0]), int(one[-1])) for one in map(_read_subnet, taken) if one is not None]
+    start, stride = digest[0] % 64 * 256 + digest[1], 2 * digest[7] + 1  # odd: it comes by all of them
+    for pool in map(ipaddress.IPv4Network, POOLS):
+        size, count = 1 << (32 - prefix), 1 << max(0, prefix - pool.prefixlen)
+        first = start if prefix == 24 else start // 256
+        for step in range(count):
+            low = int(pool[0]) + (first + step * stride) % count * size
+            if not any(low <= last and begin < low + size for begin, last in spans):
+                return ipaddress.IPv4Network((low, prefix))
+    raise PreflightError(
+        f"no private subnet is free for {nodes} nodes: all of {', '.join(POOLS)} is taken on this machine",
+        hint="take down what is not needed (`nxc status`, `nxc clean`), or remove networks and routes",
+    )
+
+
+def _read_subnet(text: str) -> ipaddress.IPv4Network | None:
+    """Read what a flavour says is taken; IPv6 is passed by, since ours are random."""
+    try:
+        found = ipaddress.ip_network(text, strict=False)
+    except ValueError as error:
+        raise PluginError(f"a flavour says that {text!r} is taken: {error}") from error
+    return found if isinstance(found, ipaddress.IPv4Network) else None
 
 
 def make_instances(specs: Sequence[NodeSpec]) -> dict[str, str]:
@@ -106,24 +152,26 @@ def write_documents(folder: Path, deployment: Deployment, flavour: Flavour[Any])
     """Write every node.json (0600), the deployment's key and known_hosts; what exists is kept.
 
     A node that has its document keeps its host key and instance: an interrupted start goes on with it.
+    Where the guest has no ssh there are no keys, and known_hosts is empty.
     """
-    make_key(folder / "key", f"nxc {deployment.id}")
-    public = (folder / "key.pub").read_text().strip()
+    ssh = flavour.guest.ssh
+    if ssh:
+        make_key(folder / "key", f"nxc {deployment.id}")
     hosts = {
         spec.name: tuple(a for network in deployment.networks for a in network.members[spec.name])
         for spec in deployment.specs
     }
     nodes = folder / "nodes"
     nodes.mkdir(mode=0o700, exist_ok=True)
-    known = []
+    known = ""
     documents = {}
     for spec in deployment.specs:
         place = nodes / spec.name
         place.mkdir(mode=0o700, exist_ok=True)
-        make_key(place / "host_key", spec.name)
-        known.append(
-            f"{alias(deployment.id, spec.name)} {' '.join((place / 'host_key.pub').read_text().split()[:2])}"
-        )
+        if ssh:
+            make_key(place / "host_key", spec.name)
+            public = " ".join((place / "host_key.pub").read_text().split()[:2])
+            known += f"{alias(deployment.id, spec.name)} {public}\n"
         document = NodeDocument(
             deployment=deployment.id,
             instance=deployment.instances[spec.name],
@@ -131,11 +179,11 @@ def write_documents(folder: Path, deployment: Deployment, flavour: Flavour[Any])
             role=spec.role,
             hosts=hosts,
             interfaces=tuple(card(network, deployment.id, spec) for network in deployment.networks),
-            host_key=(place / "host_key").read_text(),
-            authorized_keys=(public,),
+            host_key=(place / "host_key").read_text() if ssh else "",
+            authorized_keys=((folder / "key.pub").read_text().strip(),) if ssh else (),
             parameters=deployment.parameters,
         )
         documents[spec.name] = place / "node.json"
         state.save(documents[spec.name], flavour.seed(document), mode=0o600)
-    state.replace(folder / "known_hosts", ("\n".join(known) + "\n").encode(), mode=0o600)
+    state.replace(folder / "known_hosts", known.encode(), mode=0o600)
     return documents

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
@@ -15,10 +16,10 @@ from typing import TypeVar
 from attrs import frozen
 
 from nxc_core import process, spawned
-from nxc_core.errors import CommandError, DeployError, Interrupted, PreflightError
+from nxc_core.errors import CommandError, DeployError, Interrupted, PreflightError, StateError
 from nxc_core.model import Event, Json, Node, Outcome, Resource
 from nxc_core.process import Command, Completed, OnLine
-from nxc_core.state import Journal
+from nxc_core.state import Journal, locked
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -191,6 +192,26 @@ class Operation:
                 raise DeployError(f"{what}: not after {timeout:g} s")
             self.cancel.wait(pause)
             pause = min(pause * 1.5, LONGEST_PAUSE)
+
+    @contextlib.contextmanager
+    def alone(self, path: Path, what: str, *, patience: float = 7200) -> Iterator[None]:
+        """Hold a lock file, waiting for another nxc at work on the same; raises StateError in the end."""
+        end = time.monotonic() + patience
+        with contextlib.ExitStack() as stack:
+            told = False
+            while True:
+                try:
+                    stack.enter_context(locked(path, what=what))
+                    break
+                except StateError as error:
+                    if time.monotonic() > end:
+                        raise
+                    if not told:
+                        self.step(f"waiting: {error.message}")
+                        told = True
+                self.check_cancelled()
+                self.cancel.wait(0.2)
+            yield
 
     def need_disk(self, folder: Path, mebibytes: int, what: str) -> None:
         """Raise PreflightError unless ``folder``'s file system has that much free space."""

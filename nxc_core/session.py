@@ -24,6 +24,7 @@ from nxc_core.model import (
     Deployment,
     Event,
     Json,
+    Kind,
     NodeSpec,
     NodeState,
     Outcome,
@@ -133,12 +134,15 @@ class Session:
         flavour: str,
         base: str | None = None,
         options: DriverOptions | None = None,
+        roles: Wanted | None = None,
         jobs: int = 2,
         accept: Accept | None = None,
+        kinds: Sequence[Kind] = (),
     ) -> Build:
         """Build what ``flavour`` needs of a composition. With nothing changed, nothing is done.
 
-        ``accept`` may refuse what was read before anything is built.
+        ``roles`` are the nodes that it is meant for: what cannot be started is refused before anything is
+        built, as by ``accept``. ``kinds`` stand for those that the flavour accepts.
         Raises ConfigError for a wrong composition, BuildError when a build does not finish.
         """
         source = building.existing(source)
@@ -146,7 +150,7 @@ class Session:
         choice = self.choose_base(source, base, options)
         chosen = self.plugins.base(choice.name, options.get(choice.name))
         driver = self.plugins.flavour(flavour, options.get(flavour))
-        kind = negotiate(chosen, driver)
+        kind = negotiate(chosen, driver, kinds)
         lasting = building.lasting(chosen.options_type, options.get(choice.name, {}))
         name = building.name_build(source, choice.name, kind, driver, lasting)
         self.workspace.prepare()
@@ -158,10 +162,11 @@ class Session:
 
         def check(composition: Composition) -> None:
             check_needs(composition, driver)
+            driver.vet(identity.redistribute(composition, roles), op)
             if accept is not None:
                 accept(composition)
 
-        with self._alone(folder / "lock", name, op):
+        with op.alone(folder / "lock", name):
             fingerprint = chosen.fingerprint(source, kind, driver.guest, op)
             ready = building.find_unchanged(self.workspace.build_file(name), fingerprint)
             if ready is not None:
@@ -205,17 +210,25 @@ class Session:
 
         options = options or {}
         driver = self.plugins.flavour(flavour, options.get(flavour))
-        driver.require(self.operation(self.workspace.root, "start"))
-        build = self.build(source, flavour=flavour, base=base, options=options, jobs=jobs, accept=check)
+        op = self.operation(self.workspace.root, "start")
+        driver.require(op)
+        build = self.build(
+            source, flavour=flavour, base=base, options=options, roles=roles, jobs=jobs, accept=check
+        )
         specs = identity.distribute(build.composition, roles)
-        with self._alone(
-            self.workspace.root / "lock", "this project", self.operation(self.workspace.root, "start")
-        ):
+        with op.alone(self.workspace.root / "lock", "this project"):
             found = None if fresh else self._find_resumable(build, flavour, specs)
-            deployment = found or deploying.describe(
-                build, driver, specs, options.get(flavour, {}), policy or Policy(), parameters or {}
-            )
             if found is None:
+                taken = {*driver.taken(op), *deploying.live_subnets(self.deployments())}
+                deployment = deploying.describe(
+                    build,
+                    driver,
+                    specs,
+                    options.get(flavour, {}),
+                    policy or Policy(),
+                    parameters or {},
+                    taken,
+                )
                 deploying.create(self.workspace, deployment, build)
                 self._made.append((threading.get_ident(), deployment.id))
         if found is None:
@@ -226,7 +239,7 @@ class Session:
             self._say(f"{found.id} is running already (another: --new)")
             return running
         self._say(f"going on with {found.id}, which is {found.status}")
-        return self._deploy(deployment, build, driver, resumed=running)
+        return self._deploy(found, build, driver, resumed=running)
 
     def _find_resumable(self, build: Build, flavour: str, specs: Sequence[NodeSpec]) -> Deployment | None:
         found, others = deploying.find_resumable(self.deployments(), build, flavour, specs)
@@ -309,7 +322,7 @@ class Session:
         id = self.find(id)
         folder = self.workspace.deployment_dir(id)
         op = self.operation(folder, id)
-        with self._alone(folder / "lock", id, op, patience=10):
+        with op.alone(folder / "lock", id, patience=10):
             deployment = load_to_release(self.workspace, id, op)
             if deployment is None:
                 shutil.rmtree(folder)  # interrupted before anything was claimed
@@ -368,23 +381,3 @@ class Session:
     def broken(self) -> Sequence[Broken]:
         """Plugins that were left out."""
         return self.plugins.broken
-
-    @contextlib.contextmanager
-    def _alone(self, path: Path, what: str, op: Operation, *, patience: float = 7200) -> Iterator[None]:
-        """Hold a lock, waiting for another nxc at work on the same."""
-        end = time.monotonic() + patience
-        with contextlib.ExitStack() as stack:
-            told = False
-            while True:
-                try:
-                    stack.enter_context(state.locked(path, what=what))
-                    break
-                except StateError as error:
-                    if time.monotonic() > end:
-                        raise
-                    if not told:
-                        op.step(f"waiting: {error.message}")
-                        told = True
-                op.check_cancelled()
-                op.cancel.wait(0.2)
-            yield

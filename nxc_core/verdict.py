@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nxc_core.base import Base
@@ -11,14 +11,15 @@ from nxc_core.flavour import Flavour
 from nxc_core.model import Composition, Deployment, Kind, NodeState, Outcome, Status
 
 
-def negotiate(base: Base[Any], flavour: Flavour[Any]) -> Kind:
-    """Return the first kind that the flavour accepts and the base produces."""
-    for kind in flavour.accepts:
+def negotiate(base: Base[Any], flavour: Flavour[Any], kinds: Sequence[Kind] = ()) -> Kind:
+    """Return the first kind that the base produces, of ``kinds`` or else of what the flavour accepts."""
+    accepted = kinds or flavour.accepts
+    for kind in accepted:
         if kind in base.produces:
             return kind
     raise ConfigError(
         f"base {base.name} produces {', '.join(sorted(base.produces))}; "
-        f"flavour {flavour.name} accepts {', '.join(flavour.accepts)}",
+        f"flavour {flavour.name} accepts {', '.join(accepted)}",
         hint="choose another base or flavour (`nxc flavour list`)",
     )
 

@@ -6,7 +6,7 @@ import errno
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from attrs import field, frozen
@@ -53,6 +53,8 @@ class FolderOptions:
     ssh: bool = field(default=False, metadata={"help": "claim to be reached by ssh"})
     missing: bool = field(default=False, metadata={"help": "let check find something"})
     lean: bool = field(default=False, metadata={"help": "leave things out"})
+    most: int = field(default=9, metadata={"help": "nodes that a role may have"})
+    taken: str = field(default="", metadata={"help": "subnets that are taken"})
 
 
 class FolderFlavour(Flavour[FolderOptions]):
@@ -72,6 +74,14 @@ class FolderFlavour(Flavour[FolderOptions]):
     def check(self, op: Operation) -> Sequence[Finding]:
         missing = self.options.missing or (op.cache / "folder-is-broken").exists()
         return (Finding(ok=not missing, subject="folders", detail="asked", hint="remove folder-is-broken"),)
+
+    def vet(self, roles: Sequence[Role], op: Operation) -> None:
+        for role in roles:
+            if len(role.names()) > self.options.most:
+                raise ConfigError(f"role {role.name}: {len(role.names())} folders are too many")
+
+    def taken(self, op: Operation) -> Collection[str]:
+        return self.options.taken.split()
 
     def deploy(self, plan: Plan, op: Operation) -> None:
         match self.options.trouble:

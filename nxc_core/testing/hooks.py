@@ -104,10 +104,16 @@ class FlavourHooks(DriverContract):
         return {self.flavour: self.options, self.base: self.base_options}
 
     @contextlib.contextmanager
-    def up(self, session: Session, composition: Path) -> Iterator[Running]:
+    def up(
+        self, session: Session, composition: Path, *, parameters: Mapping[str, Json] | None = None
+    ) -> Iterator[Running]:
         """Build, start and take down."""
         with session.up(
-            composition, flavour=self.flavour, base=self.base, options=self.all_options
+            composition,
+            flavour=self.flavour,
+            base=self.base,
+            options=self.all_options,
+            parameters=parameters,
         ) as running:
             yield running
 

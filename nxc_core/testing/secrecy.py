@@ -18,9 +18,9 @@ _installed = False
 
 
 def key_material(folder: Path) -> list[str]:
-    """Return lines that only the deployment's private keys have."""
+    """Return lines that only the deployment's private keys have; none where its guests have no ssh."""
     found = []
-    for path in (folder / "key", *folder.glob("nodes/*/host_key")):
+    for path in (*folder.glob("key"), *folder.glob("nodes/*/host_key")):
         body = [line for line in path.read_text().splitlines() if line and not line.startswith("-----")]
         found += body[2:]  # the lines before tell the type and the public half
     return found

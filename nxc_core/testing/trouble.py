@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import secrets
 import time
 from pathlib import Path
 from typing import Any
@@ -126,16 +127,18 @@ class TroubleContract(FlavourHooks):
         self.nothing_left(session, "after an interrupted start and down")
 
     def test_secrets_stay_secret(self, session: Workbench, composition: Path) -> None:
-        """Private keys are on no command line, and in no file that others can read."""
-        with heard_commands() as heard, self.up(session, composition) as running:
-            secrets = key_material(running.op.dir)
-            assert secrets, "the deployment has no keys"
-            shown = [line for line in (*heard, *living_commands()) if any(s in line for s in secrets)]
+        """Private keys and parameters are on no command line, and in no file that others can read."""
+        told = {"contract-secret": f"secret-{secrets.token_hex(16)}"}
+        with heard_commands() as heard, self.up(session, composition, parameters=told) as running:
+            keys = key_material(running.op.dir)
+            assert bool(keys) is running.flavour.guest.ssh, "keys are for guests with ssh, and only for them"
+            wanted = [*keys, *told.values()]
+            shown = [line for line in (*heard, *living_commands()) if any(s in line for s in wanted)]
             if shown:
-                pytest.fail(f"key material is on a command line: {shown[0][:60]}...")
-            exposed = exposed_files(self.exposed_folders(running), secrets)
+                pytest.fail(f"a secret is on a command line: {shown[0][:60]}...")
+            exposed = exposed_files(self.exposed_folders(running), wanted)
             if exposed:
-                pytest.fail(f"others can read key material in {', '.join(exposed)}")
+                pytest.fail(f"others can read a secret in {', '.join(exposed)}")
 
     def _refused(self, session: Workbench, composition: Path) -> str:
         try:

@@ -199,6 +199,14 @@ def test_dry_run_says_what_would_be_built(nxc: Nxc, project: Path) -> None:
     }  # fmt: skip
 
 
+def test_dry_run_refuses_what_cannot_start(nxc: Nxc, project: Path) -> None:
+    told = nxc("build", "--dry-run", "-o", "folder.most=1")
+    assert (told.code, told.err) == (3, "error: role client: 2 folders are too many\n")
+    (project / "nxc.toml").write_text('base = "paper"\nflavour = "folder"\n[roles]\nclient = 1\n')
+    assert nxc("build", "--dry-run", "-o", "folder.most=1").code == 0
+    assert nxc("build", "-o", "folder.most=1").code == 0
+
+
 def test_build_as_json(nxc: Nxc, project: Path) -> None:
     document = nxc("build", "--json").json()
     assert isinstance(document, dict)

@@ -9,9 +9,17 @@ from pathlib import Path
 import pytest
 
 from nxc_core import identity
-from nxc_core.errors import ConfigError
-from nxc_core.model import Composition, Deployment, Group, Role
+from nxc_core.errors import ConfigError, PluginError, PreflightError
+from nxc_core.model import Composition, Container, Deployment, Group, Guest, Need, Role
 from nxc_example.flavour import LocalFlavour, LocalOptions
+
+
+class Reachable(LocalFlavour):
+    """Its nodes have an ssh server."""
+
+    @property
+    def guest(self) -> Guest:
+        return Guest()
 
 
 def composition(*roles: Role) -> Composition:
@@ -77,12 +85,26 @@ def test_a_wrong_distribution_is_refused(wanted: dict[str, int | list[str]], phr
     assert told.value.hint
 
 
+def test_roles_keep_what_they_ask_when_their_nodes_are_others() -> None:
+    role = Role(
+        name="client", count=2, needs=(Need(need="mount", option="x"),), container=Container(memory="512m")
+    )
+    (three,) = identity.redistribute(composition(role, Role(name="gone")), {"client": 3, "gone": 0})
+    assert (three.names(), three.needs, three.container) == (
+        ("client1", "client2", "client3"),
+        role.needs,
+        role.container,
+    )
+    (named,) = identity.redistribute(composition(role), {"client": ["a", "b"]})
+    assert (named.names(), named.container) == (("a", "b"), role.container)
+
+
 def test_numbered_names_may_not_meet_a_role_of_that_name() -> None:
     with pytest.raises(ConfigError, match="two nodes are called node1"):
         identity.distribute(composition(Role(name="node", count=2), Role(name="node1")))
 
 
-@pytest.mark.parametrize("count", [1, 2, 249, 250, 600])
+@pytest.mark.parametrize("count", [1, 2, 249, 250, 251, 600])
 def test_addresses_are_unique_and_private(count: int) -> None:
     found = deployment(Role(name="n", count=count))
     (network,) = found.networks
@@ -92,7 +114,8 @@ def test_addresses_are_unique_and_private(count: int) -> None:
     four, six = ipaddress.IPv4Network(network.subnet), ipaddress.IPv6Network(network.subnet6)
     assert four.is_private
     assert six.subnet_of(ipaddress.IPv6Network("fd00::/8"))
-    assert all(a in four and a not in (four.network_address, four.broadcast_address) for a in fours)
+    nobodys = (four.network_address, four.broadcast_address, four[-2])  # the last usable is the platform's
+    assert all(a in four and a not in nobodys for a in fours)
     assert all(a in six for a in sixes)
     cards = {identity.card(network, found.id, spec).mac for spec in found.specs}
     assert len(cards) == count
@@ -105,9 +128,63 @@ def test_deployments_have_their_own_addresses_and_instances() -> None:
     assert not set(one.instances.values()) & set(two.instances.values())
 
 
+def subnet_of(id: str, *taken: str, count: int = 2) -> ipaddress.IPv4Network:
+    specs = identity.distribute(composition(Role(name="n", count=count)))
+    (network,) = identity.make_networks(id, specs, taken)
+    members = [ipaddress.ip_address(four) for four, _ in network.members.values()]
+    assert all(member in ipaddress.IPv4Network(network.subnet) for member in members)
+    return ipaddress.IPv4Network(network.subnet)
+
+
+@pytest.mark.parametrize(("count", "length"), [(250, 24), (251, 16)])
+def test_taken_subnets_are_passed_by_always_to_the_same_next_one(count: int, length: int) -> None:
+    seen: list[str] = []
+    for _ in range(60):
+        found = subnet_of("d", *seen, "fd00::/8", count=count)
+        assert found.prefixlen == length
+        assert found == subnet_of("d", *reversed(seen), count=count)
+        assert not any(found.overlaps(ipaddress.IPv4Network(one)) for one in seen)
+        seen.append(str(found))
+    assert subnet_of("d", *seen[:3], count=count) == ipaddress.IPv4Network(seen[3])
+
+
+def test_a_taken_subnet_may_be_larger_or_smaller_than_ours() -> None:
+    first = subnet_of("d")
+    assert not subnet_of("d", str(first.supernet(new_prefix=16))).overlaps(first.supernet(new_prefix=16))
+    assert subnet_of("d", f"{first[200]}/30") != first
+    assert subnet_of("d", f"{first[77]}/24") != first, "with host bits set it is still that subnet"
+
+
+def test_where_a_whole_pool_is_taken_another_serves() -> None:
+    assert subnet_of("d", "10.0.0.0/8").subnet_of(ipaddress.IPv4Network("172.16.0.0/12"))
+    last = subnet_of("d", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/17", "192.168.128.0/18")
+    assert last.subnet_of(ipaddress.IPv4Network("192.168.192.0/18"))
+
+
+def test_no_free_subnet_is_an_error_with_a_way_out() -> None:
+    with pytest.raises(PreflightError, match="no private subnet is free for 2 nodes") as told:
+        subnet_of("d", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")
+    assert "nxc clean" in told.value.hint
+    with pytest.raises(PluginError, match="'lan' is taken"):
+        subnet_of("d", "lan")
+    with pytest.raises(ConfigError, match="65001 nodes do not fit"):
+        subnet_of("d", count=65_001)
+
+
+def test_a_guest_without_ssh_gets_no_keys(tmp_path: Path) -> None:
+    found = deployment(Role(name="server"), Role(name="client"))
+    documents = identity.write_documents(tmp_path, found, LocalFlavour(LocalOptions()))
+    kept = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
+    assert kept == {"known_hosts", "nodes/server/node.json", "nodes/client/node.json"}
+    assert (tmp_path / "known_hosts").read_text() == ""
+    document = json.loads(documents["client"].read_text())
+    assert (document["host_key"], document["authorized_keys"]) == ("", [])
+    assert documents["client"].stat().st_mode & 0o777 == 0o600
+
+
 def test_documents_are_private_and_kept(tmp_path: Path) -> None:
     found = deployment(Role(name="server"), Role(name="client"))
-    flavour = LocalFlavour(LocalOptions())
+    flavour = Reachable(LocalOptions())
     documents = identity.write_documents(tmp_path, found, flavour)
     private = [*documents.values(), tmp_path / "key", *tmp_path.glob("nodes/*/host_key")]
     assert len(private) == 5

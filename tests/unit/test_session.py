@@ -29,12 +29,13 @@ from nxc_core.errors import (
     StateError,
     TeardownError,
 )
-from nxc_core.model import Artifact, Event, NodeState, Outcome, Policy, Status
+from nxc_core.model import Artifact, Event, Guest, NodeState, Outcome, Policy, Status
 from nxc_core.plugins import Plugins
 from nxc_core.running import Running
 from nxc_core.session import Session
 from nxc_core.spawned import stop_spawned
 from nxc_core.testing.workbench import child_environment, scratch_folders, spawned, sweep
+from nxc_example.flavour import LocalFlavour
 
 PAIR = """
 test_script = "server.succeed('true')"
@@ -250,7 +251,8 @@ def test_options_are_kept_with_the_deployment(session: Session) -> None:
     assert running.id == again.id
 
 
-def test_down_twice_and_keys_are_gone(session: Session) -> None:
+def test_down_twice_and_keys_are_gone(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(LocalFlavour, "guest", Guest(kernel=False, root="container"))  # with ssh
     running = start(session)
     folder = session.workspace.deployment_dir(running.id)
     assert (folder / "key").stat().st_mode & 0o777 == 0o600
