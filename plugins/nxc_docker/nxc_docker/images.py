@@ -112,13 +112,14 @@ def _send_all(missing: Sequence[Image], engine: Engine, op: Operation) -> None:
     with failures.translated("asking the engine for images", url=engine.url):
         known = _known(engine) if partial else []
         order = [*(base for base in bases.values() if not is_there(base, engine)), *missing]
-    _need_disk(_to_send(order, known), engine)
+    _need_disk(_to_send(order, known if partial else None), engine)
     for image in order:
         op.check_cancelled()
         without = _held(image, known)
         op.claim(CLAIM, image.tag)
         _send(image, without, engine, op)
-        known.append(image.diff_ids)
+        if partial:
+            known.append(image.diff_ids)
 
 
 def _base(image: Image) -> Image | None:
@@ -144,13 +145,12 @@ def _held(image: Image, known: Sequence[tuple[str, ...]]) -> frozenset[str]:
     return frozenset(each.removeprefix("sha256:") for each in image.diff_ids[:most])
 
 
-def _to_send(images: Sequence[Image], known: Sequence[tuple[str, ...]]) -> int:
-    """Return the bytes that will be sent, each image after the others."""
-    total, seen = 0, list(known)
-    for image in images:
-        total += image.size(_held(image, seen))
-        seen.append(image.diff_ids)
-    return total
+def _to_send(images: Sequence[Image], known: Sequence[tuple[str, ...]] | None) -> int:
+    """Return the bytes that will be sent, one image after the other; whole ones where nothing is known."""
+    if known is None:
+        return sum(image.size() for image in images)
+    before = [[*known, *(each.diff_ids for each in images[:n])] for n in range(len(images))]
+    return sum(image.size(_held(image, seen)) for image, seen in zip(images, before, strict=True))
 
 
 def _need_disk(size: int, engine: Engine) -> None:
