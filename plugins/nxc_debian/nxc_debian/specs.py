@@ -17,7 +17,16 @@ from nxc_debian.debs import deb_path
 from nxc_debian.files import digest
 from nxc_debian.lock import Package
 
-IGNORED = ("needs", "warnings", "failedAssertions", "kernelParams", "kernelModules", "firewall", "packages")
+IGNORED = (
+    "needs",
+    "container",
+    "warnings",
+    "failedAssertions",
+    "kernelParams",
+    "kernelModules",
+    "firewall",
+    "packages",
+)
 """What a role's document says that no file of its layer depends on."""
 
 
@@ -93,8 +102,9 @@ def guest_spec(
     for entry in listed["enable"]:
         if entry.get("needs", "ssh") in given or "needs" not in entry:
             wants.setdefault(entry["target"], []).append(entry["unit"])
-    mask = sorted(set(listed["mask_when_lean"]) - used) if guest.lean else []
-    task: dict[str, Any] = {"files": files, "folders": folders, "wants": wants, "mask": mask}
+    mask = set(listed["mask_when_lean"] if guest.lean else ())
+    mask |= set(listed["mask_in_container"] if guest.root == "container" else ())
+    task: dict[str, Any] = {"files": files, "folders": folders, "wants": wants, "mask": sorted(mask - used)}
     return Spec(
         make="guest",
         title="nxc's own part",

@@ -1,0 +1,73 @@
+"""What the Debian base puts into every system for a flavour's guest, and what of a role is in no layer."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from attrs import evolve
+
+from nxc_core.model import Guest
+from nxc_debian import specs
+
+MANIFEST = Path(__file__).parents[2] / "nix/guest/manifest.json"
+LISTED = json.loads(MANIFEST.read_text())
+BASE = specs.base_spec([], suite="bookworm", architecture="amd64", epoch=1)
+MACHINE = Guest(console="ttyS0", seed="fw_cfg")
+CONTAINER = Guest(ssh=False, kernel=False, root="container", lean=True)
+
+
+def guest(wanted: Guest, *used: str, tmp_path: Path = Path("/nowhere")) -> specs.Spec:
+    return specs.guest_spec(BASE, wanted, MANIFEST, [], frozenset(used), tmp_path)
+
+
+def masked(wanted: Guest, *used: str) -> set[str]:
+    return set(guest(wanted, *used).task["mask"])
+
+
+def test_a_whole_machine_masks_nothing() -> None:
+    assert masked(MACHINE) == set()
+    assert masked(evolve(MACHINE, lean=True)) == set(LISTED["mask_when_lean"])
+
+
+def test_a_container_masks_what_cannot_work_there() -> None:
+    never = masked(evolve(CONTAINER, lean=False))
+    assert never == set(LISTED["mask_in_container"])
+    # Privileged containers write to /sys: theirs would act on the machine around them.
+    assert {"systemd-udevd.service", "systemd-udev-trigger.service", "systemd-binfmt.service"} <= never
+    # Two of the few inotify instances that all containers of a machine share.
+    assert {"systemd-ask-password-wall.path", "systemd-ask-password-console.path"} <= never
+    assert "systemd-logind.service" not in never
+    assert masked(CONTAINER) == never | set(LISTED["mask_when_lean"])
+    assert "systemd-logind.service" in masked(CONTAINER)
+
+
+def test_what_a_role_uses_is_not_masked() -> None:
+    used = ("systemd-logind.service", "console-getty.service")
+    assert masked(CONTAINER) - masked(CONTAINER, *used) == set(used)
+
+
+def test_no_unit_is_named_twice_and_none_of_nxc_s_own() -> None:
+    for name in ("mask_when_lean", "mask_in_container"):
+        assert len(LISTED[name]) == len(set(LISTED[name]))
+        assert not {"nxc-node.service", "nxc-sshd.service"} & set(LISTED[name])
+
+
+def test_only_a_guest_with_ssh_starts_its_sshd() -> None:
+    assert guest(MACHINE).task["wants"]["sysinit.target"] == ["nxc-node.service", "nxc-sshd.service"]
+    assert guest(CONTAINER).task["wants"]["sysinit.target"] == ["nxc-node.service"]
+
+
+def role_key(**said: Any) -> str:
+    system = {"files": {}, "needs": [], **said}
+    return specs.role_spec(BASE, "server", system, [], [], Path("/nowhere")).key
+
+
+def test_what_a_role_asks_of_its_platform_is_in_no_layer() -> None:
+    """Another port or limit builds nothing."""
+    plain = role_key()
+    asked = {"ports": ["8080:80"], "volumes": [], "memory": "1g", "cpus": 1, "pids": 9, "sysctls": {"a": "1"}}
+    assert role_key(container=asked) == plain
+    assert role_key(needs=[{"need": "mount", "option": "x"}]) == plain
+    assert role_key(files={"etc/x": {"text": "x", "mode": "0444"}}) != plain
