@@ -17,6 +17,7 @@ VERBS: Mapping[str, str] = {
     "build": "cli_work:build",
     "start": "cli_work:start",
     "up": "cli_work:up",
+    "export": "cli_work:export",
     "status": "cli_nodes:status",
     "connect": "cli_nodes:connect",
     "exec": "cli_nodes:execute",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -46,7 +47,7 @@ def build(
         flavour=target.flavour,
         base=target.base,
         options=target.options,
-        roles=nxc.settings.roles(),
+        roles=nxc.settings.roles() or None,
         jobs=target.jobs,
     )
     if as_json:
@@ -162,6 +163,30 @@ def up(
         _take_down(nxc, {running.id})
         return
     _tell_running(nxc, running, as_json)
+
+
+def export(
+    nxc: Invocation,
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A new or empty folder.")],
+    wanted: Wanted,
+    given: Spread,
+) -> None:
+    """Write what brings a composition up where there is no nxc.
+
+    Into DIR, which is left as it was when this does not end well. Prints it.
+    """
+    refuse_elsewhere()
+    target, place = settle(nxc, wanted), nxc.path(folder)
+    nxc.session().export(
+        target.source,
+        place,
+        flavour=target.flavour,
+        base=target.base,
+        options=target.options,
+        jobs=target.jobs,
+        **spread(nxc, given),
+    )
+    nxc.tell(str(place))
 
 
 def _hint_after(error: NxcError, session: Session, id: str) -> str:

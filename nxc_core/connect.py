@@ -57,7 +57,7 @@ class Connection(Protocol):
         ...
 
 
-class _Copying(ABC):
+class Copying(ABC):
     """Copies through tar at both ends, so that modes survive and tmpfs is seen."""
 
     cancel: threading.Event | None
@@ -129,7 +129,7 @@ def _split(path: str) -> tuple[str, str]:
     return folder or "/", name
 
 
-class SshConnection(_Copying):
+class SshConnection(Copying):
     """OpenSSH, one shared connection per node that ends by itself when unused."""
 
     def __init__(self, endpoint: SshEndpoint, cancel: threading.Event | None = None) -> None:
@@ -234,7 +234,7 @@ class SshConnection(_Copying):
             control.unlink(missing_ok=True)
 
 
-class ExecConnection(_Copying):
+class ExecConnection(Copying):
     """A command prefix, such as ``nsenter`` or ``docker exec``."""
 
     def __init__(self, endpoint: ExecEndpoint, cancel: threading.Event | None = None) -> None:

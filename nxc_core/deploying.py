@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import secrets
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from attrs import evolve, field, frozen
@@ -90,7 +91,11 @@ def mark(workspace: Workspace, deployment: Deployment, status: Status) -> Deploy
 def make_plan(workspace: Workspace, deployment: Deployment, build: Build, driver: Flavour[Any]) -> Plan:
     """Return what the driver is to bring up; writes keys and node documents where they are missing."""
     folder = workspace.deployment_dir(deployment.id)
-    documents = identity.write_documents(folder, deployment, driver)
+    return draw_plan(folder, deployment, build, identity.write_documents(folder, deployment, driver))
+
+
+def draw_plan(folder: Path, deployment: Deployment, build: Build, documents: Mapping[str, Path]) -> Plan:
+    """Return what the driver is to bring up, whose documents and keys are below a folder."""
     return Plan(
         deployment=deployment.id,
         artifact=build.artifact,

@@ -5,16 +5,17 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import shutil
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from nxc_core import building, choosing, deploying, identity, paths, projects, state
+from attrs import evolve
+
+from nxc_core import building, choosing, deploying, exporting, identity, paths, projects, state
 from nxc_core.choosing import Choice
-from nxc_core.connect import open_connection
 from nxc_core.deploying import Summary
 from nxc_core.errors import Interrupted, NxcError, StateError
 from nxc_core.flavour import Flavour
@@ -26,8 +27,6 @@ from nxc_core.model import (
     Json,
     Kind,
     NodeSpec,
-    NodeState,
-    Outcome,
     Policy,
     Status,
 )
@@ -35,7 +34,7 @@ from nxc_core.operation import Operation
 from nxc_core.plugins import Broken, Plugins
 from nxc_core.running import Running
 from nxc_core.state import Journal, Workspace
-from nxc_core.teardown import hold, load_to_release, release_all
+from nxc_core.teardown import hold, take_down
 from nxc_core.verdict import check_needs, judge, negotiate, not_up, several_failed
 
 Sink = Callable[[Event], None]
@@ -141,8 +140,8 @@ class Session:
     ) -> Build:
         """Build what ``flavour`` needs of a composition. With nothing changed, nothing is done.
 
-        ``roles`` are the nodes that it is meant for: what cannot be started is refused before anything is
-        built, as by ``accept``. ``kinds`` stand for those that the flavour accepts.
+        ``roles`` are the nodes that it is meant for: what cannot be is refused before anything is built, as
+        by ``accept``. ``kinds`` stand for those that the flavour accepts.
         Raises ConfigError for a wrong composition, BuildError when a build does not finish.
         """
         source = building.existing(source)
@@ -162,6 +161,8 @@ class Session:
 
         def check(composition: Composition) -> None:
             check_needs(composition, driver)
+            if roles is not None:
+                identity.distribute(composition, roles)
             driver.vet(identity.redistribute(composition, roles), op)
             if accept is not None:
                 accept(composition)
@@ -202,18 +203,12 @@ class Session:
         Raises PreflightError, before anything is built, when the flavour cannot start anything here, and
         DeployError when too few nodes came up; the deployment is then left for a look.
         """
-
-        def check(composition: Composition) -> None:
-            identity.distribute(composition, roles)
-            if accept is not None:
-                accept(composition)
-
-        options = options or {}
+        options, roles = options or {}, roles or {}
         driver = self.plugins.flavour(flavour, options.get(flavour))
         op = self.operation(self.workspace.root, "start")
         driver.require(op)
         build = self.build(
-            source, flavour=flavour, base=base, options=options, roles=roles, jobs=jobs, accept=check
+            source, flavour=flavour, base=base, options=options, roles=roles, jobs=jobs, accept=accept
         )
         specs = identity.distribute(build.composition, roles)
         with op.alone(self.workspace.root / "lock", "this project"):
@@ -292,6 +287,44 @@ class Session:
         op.step(deployment.status.value, topic="deployed", deployment=deployment.id)
         return running
 
+    def export(
+        self,
+        source: Path | str,
+        folder: Path,
+        *,
+        flavour: str,
+        base: str | None = None,
+        options: DriverOptions | None = None,
+        roles: Wanted | None = None,
+        parameters: Mapping[str, Json] | None = None,
+        jobs: int = 2,
+    ) -> None:
+        """Build a composition, and write what brings it up without nxc into a new or empty folder.
+
+        Nothing is left in the folder when this fails. Raises ConfigError for a flavour that cannot export.
+        """
+        options, roles, folder = options or {}, roles or {}, folder.absolute()
+        driver = self.plugins.flavour(flavour, options.get(flavour))
+        exporting.check_flavour(self.plugins, driver)
+        exporting.check_folder(folder)
+        build = self.build(
+            source,
+            flavour=flavour,
+            base=base,
+            options=options,
+            roles=roles,
+            jobs=jobs,
+            kinds=driver.exports,
+        )
+        specs = identity.distribute(build.composition, roles)
+        with tempfile.TemporaryDirectory(prefix="nxc-export-") as work:
+            op = self.operation(Path(work), "export")
+            taken = exporting.find_taken(driver, op)
+            deployment = deploying.describe(
+                build, driver, specs, options.get(flavour, {}), Policy(), parameters or {}, taken
+            )
+            exporting.write(self.plugins, driver, deployment, build, folder, evolve(op, name=deployment.id))
+
     def attach(self, id: str | None = None) -> Running:
         """Return a deployment by its id, a unique beginning of it, or the only live one."""
         id = self.find(id)
@@ -320,24 +353,7 @@ class Session:
         """
         self._cancel = threading.Event()  # an interrupted start must not keep its own removal from working
         id = self.find(id)
-        folder = self.workspace.deployment_dir(id)
-        op = self.operation(folder, id)
-        with op.alone(folder / "lock", id, patience=10):
-            deployment = load_to_release(self.workspace, id, op)
-            if deployment is None:
-                shutil.rmtree(folder)  # interrupted before anything was claimed
-                return
-            for node in op.journal.nodes().values():
-                open_connection(node.endpoint).close()  # another process may have left it open
-            release_all(self.plugins, deployment, op)
-            for path in (folder / "key", folder / "key.pub"):
-                path.unlink(missing_ok=True)
-            for gone in (folder / "nodes", folder / "roots", op.runtime):
-                shutil.rmtree(gone, ignore_errors=True)
-            for spec in deployment.specs:
-                op.journal.outcome(Outcome(node=spec.name, state=NodeState.STOPPED))
-            deploying.mark(self.workspace, deployment, Status.STOPPED)
-            op.step(f"{id} is stopped", topic="stopped", deployment=id)
+        take_down(self.plugins, self.workspace, id, self.operation(self.workspace.deployment_dir(id), id))
 
     @contextlib.contextmanager
     def up(

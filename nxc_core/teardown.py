@@ -7,12 +7,35 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from nxc_core import deploying
+from nxc_core.connect import open_connection
 from nxc_core.errors import Interrupted, NxcError, StateError, TeardownError
 from nxc_core.flavour import Flavour
-from nxc_core.model import Build, Deployment, Resource
+from nxc_core.model import Build, Deployment, NodeState, Outcome, Resource, Status
 from nxc_core.operation import Operation
 from nxc_core.plugins import Plugins
 from nxc_core.state import Workspace
+
+
+def take_down(plugins: Plugins, workspace: Workspace, id: str, op: Operation) -> None:
+    """Release all that a deployment holds, remove its keys, and write down that it is stopped."""
+    folder = workspace.deployment_dir(id)
+    with op.alone(folder / "lock", id, patience=10):
+        deployment = load_to_release(workspace, id, op)
+        if deployment is None:
+            shutil.rmtree(folder)  # interrupted before anything was claimed
+            return
+        for node in op.journal.nodes().values():
+            open_connection(node.endpoint).close()  # another process may have left it open
+        release_all(plugins, deployment, op)
+        for path in (folder / "key", folder / "key.pub"):
+            path.unlink(missing_ok=True)
+        for gone in (folder / "nodes", folder / "roots", op.runtime):
+            shutil.rmtree(gone, ignore_errors=True)
+        for spec in deployment.specs:
+            op.journal.outcome(Outcome(node=spec.name, state=NodeState.STOPPED))
+        deploying.mark(workspace, deployment, Status.STOPPED)
+        op.step(f"{id} is stopped", topic="stopped", deployment=id)
 
 
 def load_to_release(workspace: Workspace, id: str, op: Operation) -> Deployment | None:

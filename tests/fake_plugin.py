@@ -8,10 +8,11 @@ import json
 import shutil
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import ClassVar
 
 from attrs import field, frozen
 
-from nxc_core import Base, BaseEntry, ConfigError, Flavour, FlavourEntry, Operation, hookimpl
+from nxc_core import Base, BaseEntry, ConfigError, Flavour, FlavourEntry, Operation, PreflightError, hookimpl
 from nxc_core.model import (
     Artifact,
     BuildRequest,
@@ -20,6 +21,7 @@ from nxc_core.model import (
     Finding,
     Guest,
     Kind,
+    Leftover,
     Node,
     NodeState,
     Observation,
@@ -33,11 +35,13 @@ from nxc_core.model import (
 
 NXC_API = 1
 PAPER = Kind("paper")
+PARCEL = Kind("parcel")
 
 
 @hookimpl
 def nxc_flavours() -> Iterator[FlavourEntry]:
     yield FlavourEntry(name="folder", summary="nodes that are folders", target=f"{__name__}:FolderFlavour")
+    yield FlavourEntry(name="parcel", summary="folders to carry away", target=f"{__name__}:ParcelFlavour")
 
 
 @hookimpl
@@ -135,6 +139,44 @@ class FolderFlavour(Flavour[FolderOptions]):
         return Observation(alive=folder.exists(), detail="" if folder.exists() else "its folder is gone")
 
 
+class ParcelFlavour(FolderFlavour):
+    """Can carry its nodes away, and sweep what was dropped."""
+
+    name = "parcel"
+    exports = (PARCEL,)
+    lacks: ClassVar[dict[str, str]] = {"kernel": "a folder has none"}
+
+    def export(self, plan: Plan, folder: Path, op: Operation) -> None:
+        op.claim("fake.folder", str(op.dir / "unpacked"))
+        (op.dir / "unpacked").mkdir()
+        (op.scratch("packing") / "tape").touch()
+        (folder / "sheets").mkdir()
+        for spec in plan.nodes:
+            shutil.copy(plan.artifact.files[spec.role], folder / "sheets" / spec.name)
+            op.step("packing", node=spec.name)
+            if op.cancel.wait(self.options.slow):
+                op.check_cancelled()
+        if self.options.trouble == "full":
+            raise OSError(errno.ENOSPC, "No space left on device", "somewhere")
+        (folder / "README").write_text(f"{plan.artifact.kind}: {', '.join(plan.instances)}\n")
+
+    def leftovers(self, op: Operation) -> Sequence[Leftover]:
+        if self.options.trouble == "bug":
+            raise RuntimeError("the engine speaks in tongues")
+        if self.options.trouble == "full":
+            raise PreflightError("the engine is down")
+        return [
+            Leftover(what="parcel", id=path.name, size=path.stat().st_size)
+            for path in sorted((op.cache / "parcels").glob("*"))
+        ]
+
+    def sweep(self, leftovers: Sequence[Leftover], op: Operation) -> Sequence[Leftover]:
+        gone = [found for found in leftovers if found.id != "stuck"]
+        for found in gone:
+            (op.cache / "parcels" / found.id).unlink(missing_ok=True)
+        return gone
+
+
 @frozen(kw_only=True)
 class PaperOptions:
     mirror: str | None = field(default=None, metadata={"help": "where paper comes from"})
@@ -145,7 +187,7 @@ class PaperBase(Base[PaperOptions]):
     """A composition is JSON: {"roles": {name: count}, "test": script, "warn": text}."""
 
     name = "paper"
-    produces = frozenset({PAPER})
+    produces = frozenset({PAPER, PARCEL})
     options_type = PaperOptions
 
     def fingerprint(self, source: Path, kind: Kind, guest: Guest, op: Operation) -> str:
