@@ -81,12 +81,14 @@ class Copying(ABC):
         stdin: bytes | Path | None = None,
         output: Path | None = None,
     ) -> Completed:
+        """Run a command; raises CommandError when it fails."""
         ended = evolve(self._execute(argv, timeout, stdin, output), argv=tuple(argv))
         if check and ended.code != 0:
             raise process.failure(ended)
         return ended
 
     def put(self, source: Path, target: str) -> None:
+        """Copy a file or folder to the node, in one step from the target's point of view."""
         if not source.exists():
             raise DeployError(f"{source} does not exist", hint="name a file or folder of this machine")
         folder, name = _split(target)
@@ -101,6 +103,7 @@ class Copying(ABC):
         self.run(("sh", "-c", script, "put", folder, name, source.name), stdin=packed, timeout=3600)
 
     def get(self, source: str, target: Path) -> None:
+        """Copy a file or folder from the node."""
         folder, name = _split(source)
         packed = self.run(("tar", "-C", folder, "-cf", "-", name), timeout=3600).stdout
         target.parent.mkdir(parents=True, exist_ok=True)
