@@ -63,7 +63,14 @@ class Image:
         if self.file is not None:
             return self.file.stat().st_size
         kept = [sheet for sheet in self.sheets if sheet.diff_id not in without]
-        return sum(BLOCK + _padded(sheet.size) for sheet in kept) + 4 * BLOCK + _padded(len(self.config))
+        members = [len(self.config), len(self.manifest), *(sheet.size for sheet in kept)]
+        return sum(BLOCK + _padded(size) for size in members) + len(_END)
+
+    @property
+    def manifest(self) -> bytes:
+        """What an engine reads first: one image, its tag, its layers' names."""
+        names = [_name(sheet) for sheet in self.sheets]
+        return _json([{"Config": f"{self.id}.json", "Layers": names, "RepoTags": [self.tag]}])
 
     def archive(self, without: Collection[str] = ()) -> Iterator[bytes]:
         """Yield the archive; an engine that has the layers in ``without`` needs them not."""
@@ -104,16 +111,17 @@ def _json(value: Any) -> bytes:
 
 
 def _archive(image: Image, without: Collection[str]) -> Iterator[bytes]:
-    names = [f"{sheet.diff_id}.tar" for sheet in image.sheets]
-    manifest = [{"Config": f"{image.id}.json", "Layers": names, "RepoTags": [image.tag]}]
     yield from _member(f"{image.id}.json", len(image.config), [image.config])
-    for name, sheet in zip(names, image.sheets, strict=True):
+    for sheet in image.sheets:
         if sheet.diff_id not in without:
             chunks = _read(sheet.content) if isinstance(sheet.content, Path) else [sheet.content]
-            yield from _member(name, sheet.size, chunks)
-    told = _json(manifest)
-    yield from _member("manifest.json", len(told), [told])
+            yield from _member(_name(sheet), sheet.size, chunks)
+    yield from _member("manifest.json", len(image.manifest), [image.manifest])
     yield _END
+
+
+def _name(sheet: Sheet) -> str:
+    return f"{sheet.diff_id}.tar"
 
 
 def _member(name: str, size: int, chunks: Iterable[bytes]) -> Iterator[bytes]:

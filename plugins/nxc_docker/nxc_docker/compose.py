@@ -287,6 +287,7 @@ def to_create(
         "name": service.name,
         "hostname": service.hostname,
         "command": list(service.command),
+        "detach": True,
         "tty": service.tty,
         "stop_signal": service.stop_signal,
         "stop_timeout": STOP_GRACE,

@@ -14,7 +14,7 @@ from nxc_core.errors import ConfigError
 from nxc_core.model import Role
 
 _PORT = re.compile(
-    r"(?:(?P<ip>\[[^]]+\]|[\d.]+):)?(?:(?P<host>\d+(?:-\d+)?)?:)?(?P<inside>\d+(?:-\d+)?)(?:/(?P<protocol>\w+))?"
+    r"(?:(?P<ip>\[[^]]+\]|\d+(?:\.\d+){3}):)?(?:(?P<host>\d+(?:-\d+)?)?:)?(?P<inside>\d+(?:-\d+)?)(?:/(?P<protocol>\w+))?"
 )
 _VOLUME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
 _SIZE = re.compile(r"(\d+)([kmgt]?)(?:i?b)?", re.IGNORECASE)
