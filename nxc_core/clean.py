@@ -11,9 +11,9 @@ from typing import Any
 
 from attrs import field, frozen
 
-from nxc_core import paths, state
+from nxc_core import paths, state, sweeping
 from nxc_core.errors import NxcError, StateError
-from nxc_core.model import Build, Status
+from nxc_core.model import Build, Leftover, Status
 from nxc_core.projects import projects
 from nxc_core.session import Session
 
@@ -29,6 +29,9 @@ class Item:
     size: int
     spare: int = 0
     removable: tuple[Path, ...] = field(default=(), repr=False)
+    leftovers: tuple[Leftover, ...] = ()
+    """What is not a file of ours but something on the platform of ``flavour``."""
+    flavour: str = ""
     note: str = ""
 
     def as_json(self) -> dict[str, Any]:
@@ -48,11 +51,16 @@ class Survey:
         """Bytes that would be freed."""
         return sum(item.spare for item in self.items)
 
+    @property
+    def idle(self) -> bool:
+        """Whether there is nothing to remove."""
+        return not any(item.removable or item.leftovers for item in self.items)
+
 
 # Looking
 
 
-def survey(session: Session, *, every: bool = False) -> Survey:
+def survey(session: Session, *, every: bool = False, options: sweeping.Options | None = None) -> Survey:
     """Measure what is kept. With ``every`` this project's builds may go too, unless something runs there."""
     trouble: list[str] = []
     here = session.workspace
@@ -69,8 +77,20 @@ def survey(session: Session, *, every: bool = False) -> Survey:
         for name in workspace.builds() if not (every and project == here.project) else []:
             loaded = _load_build(workspace.build_file(name), trouble)
             kept |= _used_by(session, loaded) if loaded is not None else set()
-    items = [*_survey_project(session, live_builds, every=every), *_survey_cache(session, kept, every=every)]
+    items = [
+        *_survey_project(session, live_builds, every=every),
+        *_survey_cache(session, kept, every=every),
+        *_survey_platforms(session, options),
+    ]
     return Survey(items=tuple(items), trouble=tuple(trouble))
+
+
+def _survey_platforms(session: Session, options: sweeping.Options | None) -> Iterator[Item]:
+    for flavour, found in sweeping.find_leftovers(session, options):
+        for one in found:
+            what = f"{flavour} {one.what} {one.id}"
+            note = "nothing uses it any more"
+            yield Item(what=what, size=one.size, spare=one.size, leftovers=(one,), flavour=flavour, note=note)
 
 
 def _live_build(workspace: state.Workspace, id: str, trouble: list[str]) -> Build | None:
@@ -207,7 +227,9 @@ def measure(*places: Path) -> int:
 # Removing
 
 
-def remove(session: Session, found: Survey, *, every: bool = False) -> int:
+def remove(
+    session: Session, found: Survey, *, every: bool = False, options: sweeping.Options | None = None
+) -> int:
     """Remove what a survey calls removable and return the bytes freed.
 
     Raises StateError when a build is under way in any known project: its files are not yet anyone's.
@@ -219,7 +241,7 @@ def remove(session: Session, found: Survey, *, every: bool = False) -> int:
             for folder in sorted((project / ".nxc" / "builds").glob("*")):
                 if folder.is_dir() and os.access(folder, os.W_OK):
                     stack.enter_context(state.locked(folder / "lock", what=folder.name))
-        found = survey(session, every=every)  # again: only now nothing else builds
+        found = survey(session, every=every, options=options)  # again: only now nothing else builds
         for item in found.items:
             for path in item.removable:
                 size = measure(path)
@@ -228,6 +250,11 @@ def remove(session: Session, found: Survey, *, every: bool = False) -> int:
                     freed += size
                 except OSError as error:
                     trouble.append(f"{path}: {error.strerror}")
+        for flavour in dict.fromkeys(item.flavour for item in found.items if item.leftovers):
+            ours = [one for item in found.items if item.flavour == flavour for one in item.leftovers]
+            swept, left = sweeping.sweep(session, flavour, ours, options)
+            freed += swept
+            trouble += left
     if trouble:
         raise StateError(f"could not remove {'; '.join(trouble)}", hint="remove it as the user who made it")
     return freed

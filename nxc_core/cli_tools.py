@@ -10,7 +10,7 @@ import typer
 
 from nxc_core.cli_complete import complete_bases, complete_flavours
 from nxc_core.cli_context import Invocation
-from nxc_core.errors import PreflightError
+from nxc_core.errors import NxcError, PreflightError
 
 if TYPE_CHECKING:
     from nxc_core.hookspecs import BaseEntry, FlavourEntry
@@ -130,7 +130,7 @@ def doctor(
     session = nxc.session()
     source = Path(nxc.settings.text("composition") or nxc.settings.root / "composition.nix")
     base = session.choose_base(source, nxc.settings.text("base")).name
-    diagnosis = examine(session, flavour=flavour, base=base)
+    diagnosis = examine(session, flavour=flavour, base=base, options=nxc.settings.options())
     if as_json:
         nxc.tell_json(diagnosis.as_json())
     else:
@@ -162,8 +162,9 @@ def clean(
     from nxc_core.clean import remove, survey
 
     session = nxc.session(configured=False)
-    found = survey(session, every=every)
-    freed = remove(session, found, every=every) if yes and not dry_run else None
+    options = _options_if_sound(nxc)
+    found = survey(session, every=every, options=options)
+    freed = remove(session, found, every=every, options=options) if yes and not dry_run else None
     if as_json:
         nxc.tell_json({"items": [item.as_json() for item in found.items], "freed": freed})
         return
@@ -173,8 +174,16 @@ def clean(
         nxc.warn(line)
     if freed is not None:
         nxc.tell(f"freed {spell_size(freed)}")
-    elif found.spare:
+    elif not found.idle:
         nxc.tell(f"`nxc clean --yes{' --all' if every else ''}` frees {spell_size(found.spare)}")
+
+
+def _options_if_sound(nxc: Invocation) -> dict[str, dict[str, Any]]:
+    """Return drivers' options, such as where an engine listens; none where the configuration is broken."""
+    try:
+        return nxc.settings.options()
+    except NxcError:
+        return {}
 
 
 def spell_size(size: int) -> str:

@@ -15,8 +15,8 @@ from typing import Any
 
 from attrs import frozen
 
-from nxc_core import paths, spawned, state
-from nxc_core.errors import NxcError, PreflightError
+from nxc_core import paths, spawned, state, sweeping
+from nxc_core.errors import Interrupted, NxcError, PreflightError
 from nxc_core.model import Finding, Status
 from nxc_core.preflight import check_drivers
 from nxc_core.projects import projects
@@ -70,9 +70,11 @@ class Diagnosis:
         }
 
 
-def examine(session: Session, *, flavour: str, base: str) -> Diagnosis:
-    """Look at the machine and ask every driver. Changes nothing."""
-    findings = [(MACHINE, finding) for finding in _examine_machine(session)]
+def examine(
+    session: Session, *, flavour: str, base: str, options: sweeping.Options | None = None
+) -> Diagnosis:
+    """Look at the machine and ask every driver, each with its options. Changes nothing."""
+    findings = [(MACHINE, finding) for finding in _examine_machine(session, options)]
     for name, known, what in (
         (flavour, session.plugins.flavours, "flavour"),
         (base, session.plugins.bases, "base"),
@@ -88,7 +90,7 @@ def examine(session: Session, *, flavour: str, base: str) -> Diagnosis:
                 )
             )
     try:
-        findings += check_drivers(session)
+        findings += check_drivers(session, options=options)
     except NxcError as error:
         findings.append(
             (MACHINE, Finding(ok=False, subject="drivers", detail=error.message, hint=error.hint))
@@ -96,7 +98,7 @@ def examine(session: Session, *, flavour: str, base: str) -> Diagnosis:
     return Diagnosis(findings=tuple(findings), flavour=flavour, base=base)
 
 
-def _examine_machine(session: Session) -> Iterator[Finding]:
+def _examine_machine(session: Session, options: sweeping.Options | None) -> Iterator[Finding]:
     yield examine_platform()
     yield examine_python()
     yield examine_clock()
@@ -106,6 +108,7 @@ def _examine_machine(session: Session) -> Iterator[Finding]:
     yield examine_disk("temporary files", Path(tempfile.gettempdir()), least=256)
     yield examine_runtime()
     yield from examine_leftovers(session)
+    yield from examine_platforms(session, options)
 
 
 def examine_platform(system: str | None = None, machine: str | None = None) -> Finding:
@@ -218,6 +221,25 @@ def examine_leftovers(session: Session) -> Iterator[Finding]:
         )
     if not left:
         yield Finding(ok=True, subject="leftover processes", detail="none")
+
+
+def examine_platforms(session: Session, options: sweeping.Options | None = None) -> Iterator[Finding]:
+    """What flavours find on their platforms that nothing uses any more."""
+    try:
+        left = list(sweeping.find_leftovers(session, options))
+    except Interrupted:
+        raise
+    except NxcError:
+        return  # without a runtime folder nobody can be asked; that has a line of its own
+    for flavour, found in left:
+        names = ", ".join(f"{one.what} {one.id}" for one in found[:3])
+        yield Finding(
+            ok=False,
+            subject=f"leftovers on {flavour}",
+            detail=names if len(found) <= 3 else f"{names} and {len(found) - 3} more",
+            hint="`nxc clean --yes` removes them",
+            advice=True,
+        )
 
 
 def _live(project: Path) -> Iterator[str]:
