@@ -147,6 +147,9 @@ def role_spec(
 ) -> Spec:
     """What a role has beyond the base. Its name is not part of the key: equal roles share a layer."""
     kept = {name: value for name, value in system.items() if name not in (*IGNORED, "derivations")}
+    # A file of the composition may be mentioned by a script only.
+    nested = {source for found in derivations for source in found.sources}
+    kept["sources"] = sorted({*kept.get("sources", ()), *nested})
     made = [{"out": found.out, "kind": found.kind, "env": dict(found.env)} for found in derivations]
     return Spec(
         make="role",
