@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,8 @@ _APT_OPTIONS = (
 )
 SKIPPED = ("run", "tmp", "dev", "proc", "sys")
 _POLICY = "#!/bin/sh\nexit 101\n"
+_QUIET = {"etc/postgresql-common/createcluster.d/nxc.conf": "create_main_cluster = false\n"}
+"""Settings, during the installation only, that keep packages from making a machine's own data."""
 
 
 def make_layer(
@@ -136,10 +140,27 @@ def _install(cache: Path, debs: list[str], root: Path, epoch: int) -> None:
     policy.chmod(0o755)
     argv = ("apt-get", "install", *_APT_OPTIONS)
     try:
-        chroot(root, (*argv, *(f"/{RUN}/debs/{Path(deb).name}" for deb in debs)), epoch)
+        with _quiet(root):
+            chroot(root, (*argv, *(f"/{RUN}/debs/{Path(deb).name}" for deb in debs)), epoch)
     except CommandError as error:
         said = [line for line in error.stderr.splitlines() if line.strip()] or error.message.splitlines()
         raise BuildError(
             "packages were not installed:\n" + "\n".join(f"  {line}" for line in said[-12:])
         ) from error
     shutil.rmtree(place)
+
+
+@contextlib.contextmanager
+def _quiet(root: Path) -> Iterator[None]:
+    made = []
+    for name, text in _QUIET.items():
+        path = root / name
+        made += [folder for folder in path.parents if not folder.exists()]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    yield
+    for name in _QUIET:
+        (root / name).unlink()
+    for folder in made:
+        with contextlib.suppress(OSError):  # a package has put something there
+            folder.rmdir()
