@@ -44,9 +44,12 @@ def flavour_show(
     name: Annotated[str, typer.Argument(metavar="NAME", autocompletion=complete_flavours)],
     as_json: AsJson = False,
 ) -> None:
-    """Show a flavour and its options."""
+    """Show a flavour: what it can and cannot do, and its options."""
+    from nxc_core.flavour import list_abilities
+
     driver = nxc.plugins.flavour(name)
-    _show_driver(nxc, driver, {"accepts": driver.accepts, "gives": sorted(driver.gives)}, as_json)
+    facts = {"accepts": driver.accepts, "can": list_abilities(driver), "gives": sorted(driver.gives)}
+    _show_driver(nxc, driver, {**facts, "lacks": driver.lacks}, as_json)
 
 
 def base_show(
@@ -68,7 +71,11 @@ def _show_driver(nxc: Invocation, driver: Any, facts: Mapping[str, Any], as_json
         )
         return
     nxc.tell(f"{driver.name}: {entries[driver.name].summary}")
-    nxc.tell_table([(word, ", ".join(values)) for word, values in facts.items() if values], indent="  ")
+    lists = {word: values for word, values in facts.items() if not isinstance(values, Mapping)}
+    nxc.tell_table([(word, ", ".join(values)) for word, values in lists.items() if values], indent="  ")
+    if facts.get("lacks"):
+        nxc.tell("it cannot give:")
+        nxc.tell_table(sorted(facts["lacks"].items()), indent="  ")
     if options:
         nxc.tell("options:")
         for option in options:

@@ -116,6 +116,15 @@ class Flavour(ABC, Generic[Options]):
         return None
 
 
+def list_abilities(flavour: Flavour[Any]) -> list[str]:
+    """Name what else the flavour can do, beside booting and releasing nodes."""
+    offered = {"console": Console, "export": Exporting, "links": Links, "power": Power, "sweep": Sweeping}
+    found = {name for name, protocol in offered.items() if isinstance(flavour, protocol)}
+    if flavour.guest.init or isinstance(flavour, Rebooting):
+        found.add("reboot")  # an init system does it by itself
+    return sorted(found)
+
+
 def require(findings: Iterable[Finding]) -> None:
     """Raise PreflightError for the first finding that stands in the way."""
     for found in findings:

@@ -429,6 +429,17 @@ def test_lists_and_descriptions(nxc: Nxc, project: Path) -> None:
     assert (answer.code, "did you mean folder?" in answer.err) == (3, True)
 
 
+def test_show_says_what_a_flavour_can_do_and_what_not(nxc: Nxc, project: Path) -> None:
+    told = nxc("flavour", "show", "parcel")
+    assert ["can", "export, reboot, sweep"] in rows(told.out)
+    assert "it cannot give:\n  kernel  a folder has none\noptions:" in told.out
+    assert nxc("flavour", "show", "folder", "--json").json()["can"] == ["reboot"]  # type: ignore[index]
+    local = nxc("flavour", "show", "local", "--json").json()
+    assert (local["can"], local["lacks"]) == (["console", "power"], {})  # type: ignore[index]
+    machine = nxc("flavour", "show", "vm-ramdisk", "--json").json()
+    assert {"console", "links", "power", "reboot"} <= set(machine["can"])  # type: ignore[index]
+
+
 def test_config_shows_values_and_origins(nxc: Nxc, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NXC_JOBS", "7")
     told = nxc("config", "--offline").out
