@@ -172,15 +172,13 @@ def _need_disk(size: int, engine: Engine) -> None:
 
 def _send(image: Image, without: frozenset[str], engine: Engine, op: Operation) -> None:
     """Load an image, without layers that are there; whole where the engine does not take it like that."""
-    if without:
-        try:
-            _load(image, without, engine, op)
-        except (sdk.ImageLoadError, sdk.APIError):
-            pass  # containerd's image store, or a layer removed meanwhile
-        else:
+    with failures.translated(f"loading {image.title}", url=engine.url):
+        if without:
+            # containerd's image store does not take that, and a layer may have been removed meanwhile
+            with contextlib.suppress(sdk.ImageLoadError, sdk.APIError):
+                _load(image, without, engine, op)
             if is_there(image, engine):
                 return
-    with failures.translated(f"loading {image.title}", url=engine.url):
         try:
             _load(image, frozenset(), engine, op)
         except sdk.ImageLoadError as error:
