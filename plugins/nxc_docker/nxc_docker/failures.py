@@ -25,6 +25,10 @@ TROUBLE = (
 DEFAULT_SOCKET = "/var/run/docker.sock"
 
 
+class EngineLost(DeployError):
+    """The engine cannot be reached any more: whatever comes next would fail the same."""
+
+
 @contextlib.contextmanager
 def translated(what: str, *, url: str = "") -> Iterator[None]:
     """Turn what the SDK raises into one error that says what was done, why it failed, and the way out."""
@@ -43,9 +47,8 @@ def explain(error: BaseException, what: str, url: str = "") -> NxcError:
     lost = explain_connection(error, url)
     if lost is None:
         return DeployError(f"{what}: {said(error)}", hint="see the engine's own log")
-    return DeployError(
-        f"{what}: {lost.message}",
-        hint=f"{lost.hint}; then `nxc start` goes on, `nxc down` takes away what is left",
+    return EngineLost(
+        lost.message, hint=f"{lost.hint}; then `nxc start` goes on, `nxc down` takes away what is left"
     )
 
 
@@ -158,6 +161,16 @@ def _has(chain: list[BaseException], *kinds: type[BaseException]) -> bool:
 
 _NO_PRIVILEGE = "leave out docker.privileged: nxc asks for the least that works by itself"
 _ANSWERS: tuple[tuple[str, str, str], ...] = (
+    (
+        r"no such container|no container with name or ID",
+        "its container is gone",
+        "`nxc start` makes it again",
+    ),
+    (
+        r"container .* is not running|container state improper|can only create exec sessions on running",
+        "its container is not running",
+        "`nxc status` says why; `nxc start` starts it again",
+    ),
     (
         r"(?:port is already allocated|address already in use)",
         "a published port is in use",

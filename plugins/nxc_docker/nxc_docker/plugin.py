@@ -12,4 +12,8 @@ NXC_API = 1
 @hookimpl
 def nxc_flavours() -> Iterator[FlavourEntry]:
     """Offer the flavour."""
-    yield from ()
+    yield FlavourEntry(
+        name="docker",
+        summary="containers with a systemd each, in docker or podman",
+        target="nxc_docker.flavour:Docker",
+    )

@@ -1,0 +1,64 @@
+"""Talking to a node through its engine: commands with both streams and their own exit code."""
+
+from __future__ import annotations
+
+import shlex
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+from nxc_core import CommandError
+from nxc_core.connect import LOST, Copying
+from nxc_core.process import Completed
+from nxc_docker import failures
+from nxc_docker.engine import Engine
+from nxc_docker.exec import execute
+
+SHELL = ("/bin/sh", "-c", 'exec "$(command -v bash || command -v sh)" -l')
+
+
+class EngineConnection(Copying):
+    """Runs commands as root through the engine's API; keeps nothing open between them."""
+
+    def __init__(self, engine: Engine, container: str, cancel: threading.Event | None = None) -> None:
+        self.engine = engine
+        self.container = container
+        self.cancel = cancel
+
+    def _execute(
+        self,
+        argv: Sequence[str],
+        timeout: float | None,
+        stdin: bytes | Path | None,
+        output: Path | None,
+    ) -> Completed:
+        words = tuple(argv)
+        try:
+            ended = execute(
+                self.engine,
+                self.container,
+                words,
+                stdin=stdin,
+                output=output,
+                timeout=timeout,
+                cancel=self.cancel,
+            )
+        except failures.TROUBLE as error:
+            lost = failures.explain(error, self.container, self.engine.url)
+            raise CommandError(f"{LOST}: {lost.message}", argv=words, code=None, hint=lost.hint) from error
+        if ended.code is None:
+            told = ended.stderr[-2000:].decode("utf-8", "replace").strip()
+            raise CommandError(
+                f"`{shlex.join(words)}` was not done after {timeout:g} s" + (f":\n{told}" if told else ""),
+                argv=words,
+                code=None,
+                stderr=told,
+            )
+        return Completed(argv=words, code=ended.code, stdout=ended.stdout, stderr=ended.stderr)
+
+    def shell_argv(self, argv: Sequence[str] = ()) -> tuple[str, ...]:
+        """Return the words of the engine's own command line tool, on a terminal."""
+        return (*self.engine.program, "exec", "-it", self.container, *(argv or SHELL))
+
+    def close(self) -> None:
+        """Nothing is kept open."""

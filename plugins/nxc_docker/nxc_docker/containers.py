@@ -1,0 +1,388 @@
+"""Containers, their network and their volumes: made as the model says, looked at, and taken away."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import hashlib
+import io
+import json
+import re
+import tarfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from attrs import frozen
+from docker import errors as sdk
+
+from nxc_core import DeployError, Operation
+from nxc_core.model import Observation
+from nxc_docker import compose, failures
+from nxc_docker.compose import DEPLOYMENT, FOLDER, NODE, Model, Service
+from nxc_docker.engine import Engine
+
+CONTAINER, NETWORK, VOLUME = "docker.container", "docker.network", "docker.volume"
+"""Kinds of claims; ranks 2, 1 and 1."""
+DIGEST = "nxc.model"
+"""Label with a digest of what a container was made from, to see whether it is still what is wanted."""
+REMOVAL = 60.0
+"""Seconds in which the engine must have removed what somebody else removes already."""
+_CONFLICT = re.compile(r"already in use|already used|already exists|name .* in use", re.I)
+
+
+@frozen(kw_only=True)
+class Found:
+    """A container of ours that is there. ``state`` as the engine says: created, running, exited, ..."""
+
+    id: str
+    name: str
+    node: str
+    state: str
+    digest: str
+
+
+# Whose it is
+
+
+def is_ours(labels: Mapping[str, str] | None, deployment: str, op: Operation) -> bool:
+    """Whether labels say that something belongs to this very deployment."""
+    found = labels or {}
+    return found.get(DEPLOYMENT) == deployment and found.get(FOLDER) == str(op.dir)
+
+
+def list_containers(engine: Engine, deployment: str, op: Operation) -> dict[str, Found]:
+    """Return the deployment's containers by name, in one call."""
+    told = engine.api.containers(all=True, filters={"label": f"{DEPLOYMENT}={deployment}"})
+    found = [_read(one) for one in told if is_ours(one.get("Labels"), deployment, op)]
+    return {one.name: one for one in found}
+
+
+def _read(told: Mapping[str, Any]) -> Found:
+    labels = told.get("Labels") or {}
+    return Found(
+        id=str(told["Id"]),
+        name=str(told["Names"][0]).removeprefix("/"),
+        node=labels.get(NODE, ""),
+        state=str(told.get("State", "")).lower(),
+        digest=labels.get(DIGEST, ""),
+    )
+
+
+# The network and the volumes
+
+
+def make_network(model: Model, engine: Engine, op: Operation) -> str:
+    """Return the id of the deployment's network; it is made unless it is there.
+
+    Addressed by id, since engines let several have one name. Raises DeployError where it is a stranger's.
+    """
+    name = model.network.name
+    op.claim(NETWORK, name, rank=1, url=engine.url)
+    with failures.translated(f"making the network {name}", url=engine.url):
+        try:
+            return str(engine.api.create_network(**compose.to_network(model))["Id"])
+        except sdk.APIError as error:
+            if not _CONFLICT.search(failures.said(error)):
+                raise
+        named = [one for one in engine.api.networks(names=[name]) if one["Name"] == name]
+        ours = [one for one in named if is_ours(one.get("Labels"), model.deployment, op)]
+    if not ours:
+        raise DeployError(
+            f"there is a network {name} that is not this deployment's",
+            hint=f"it is left alone; look at it: {' '.join(engine.program)} network inspect {name}",
+        )
+    return str(ours[0]["Id"])
+
+
+def make_volumes(model: Model, engine: Engine, op: Operation) -> None:
+    """Make the volumes that containers share or keep; one that is there is kept."""
+    for name in model.volumes:
+        op.claim(VOLUME, name, rank=1, url=engine.url)
+        with failures.translated(f"making the volume {name}", url=engine.url):
+            engine.api.create_volume(name, labels=dict(model.labels))
+
+
+# One container
+
+
+def boot(
+    service: Service,
+    model: Model,
+    network: str,
+    engine: Engine,
+    op: Operation,
+    *,
+    present: Found | None = None,
+    seed: Path | None = None,
+) -> None:
+    """See that a node's container runs. ``present`` is what an interrupted start left of it.
+
+    ``seed`` is the node's document where it is not mounted. A container that cannot be started is removed.
+    """
+    op.claim(CONTAINER, service.name, rank=2, url=engine.url, node=service.node)
+    wanted = compose.to_create(service, model, engine.api.api_version, network=network)
+    digest = hashlib.sha256(json.dumps(wanted, sort_keys=True, default=str).encode()).hexdigest()[:16]
+    wanted["labels"] = {**wanted["labels"], DIGEST: digest}
+    with failures.translated(f"creating the container {service.name}", url=engine.url):
+        id = _keep(present, digest, engine, op)
+        if id is None:
+            id = _create(wanted, model.deployment, digest, engine, op)
+            if seed is not None:
+                engine.api.put_archive(id, "/", pack_document(seed))
+    with failures.translated(f"starting the container {service.name}", url=engine.url):
+        try:
+            engine.api.start(id)
+        except sdk.APIError:
+            with contextlib.suppress(*failures.TROUBLE):
+                engine.api.remove_container(id, force=True, v=True)
+            raise
+
+
+def _keep(present: Found | None, digest: str, engine: Engine, op: Operation) -> str | None:
+    """Return the id of a container that can go on; one made from something else, or broken, is removed."""
+    if present is None:
+        return None
+    if present.digest == digest and present.state in ("created", "running", "exited", "paused", "stopped"):
+        if present.state == "paused":
+            engine.api.unpause(present.id)
+        return present.id
+    remove(present.id, engine, op)
+    return None
+
+
+def _create(wanted: Mapping[str, Any], deployment: str, digest: str, engine: Engine, op: Operation) -> str:
+    for _ in range(2):
+        try:
+            return str(engine.api.create_container(**wanted)["Id"])
+        except sdk.APIError as error:
+            if not _CONFLICT.search(failures.said(error)):
+                raise
+        present = list_containers(engine, deployment, op).get(str(wanted["name"]))
+        if present is None:
+            break
+        kept = _keep(present, digest, engine, op)
+        if kept is not None:
+            return kept
+    raise DeployError(
+        f"there is a container {wanted['name']} that is not this deployment's",
+        hint=f"it is left alone; look at it: {' '.join(engine.program)} inspect {wanted['name']}",
+    )
+
+
+def pack_document(document: Path) -> bytes:
+    """Pack a node's document for root alone, at its place in the container."""
+    content = document.read_bytes()
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as tar:
+        folder = tarfile.TarInfo(str(Path(compose.SEED).parent).removeprefix("/"))
+        folder.type, folder.mode = tarfile.DIRTYPE, 0o700
+        tar.addfile(folder)
+        member = tarfile.TarInfo(compose.SEED.removeprefix("/"))
+        member.mode, member.size = 0o600, len(content)
+        tar.addfile(member, io.BytesIO(content))
+    return packed.getvalue()
+
+
+def takes_writable_cgroups(image: str, model: Model, engine: Engine) -> bool:
+    """Whether the engine really knows this option: a container is made with it, and removed."""
+    host = engine.api.create_host_config(security_opt=["writable-cgroups=true"])
+    try:
+        with failures.translated("trying the engine's options", url=engine.url):
+            made = engine.api.create_container(image, ["true"], host_config=host, labels=dict(model.labels))
+            engine.api.remove_container(made["Id"], force=True)
+    except DeployError as error:
+        if "security" not in error.message:
+            raise
+        return False
+    return True
+
+
+# Looking
+
+
+def look(name: str, engine: Engine) -> Observation:
+    """Say whether a container runs and, where not, how it ended."""
+    with failures.translated("asking the engine for a node", url=engine.url):
+        try:
+            state = engine.api.inspect_container(name)["State"]
+        except sdk.NotFound:
+            return Observation(alive=False, detail="its container is gone")
+    if state.get("Running") and not state.get("Paused"):
+        return Observation(alive=True)
+    return Observation(alive=False, detail=tell_end(state, lambda: last_line(name, engine)))
+
+
+def tell_end(state: Mapping[str, Any], last: Callable[[], str]) -> str:
+    """Say how a container ended, from what the engine knows of it."""
+    if state.get("Paused"):
+        return "its container is paused"
+    if str(state.get("Status", "")).lower() in ("created", "configured", "initialized"):
+        return f"its container was never started{_behind(str(state.get('Error') or ''))}"
+    code = state.get("ExitCode")
+    if state.get("OOMKilled"):
+        return f"its container took more memory than it may (exit code {code})"
+    if code == 0:
+        return "its systemd ended in good order"
+    if code == 137:
+        return "its container was killed (exit code 137)"
+    return f"its systemd ended with exit code {code}{_behind(last())}"
+
+
+def _behind(words: str) -> str:
+    return f": {words}" if words else ""
+
+
+def logs(name: str, engine: Engine, *, tail: int | str = "all", since: float | None = None) -> bytes:
+    """Return what a container wrote to its console, which is a terminal: one stream, as it came."""
+    api: Any = engine.api
+    given = {"stdout": 1, "stderr": 1, "tail": tail, **({"since": f"{since:.3f}"} if since else {})}
+    # The SDK's own call asks first whether there is a terminal.
+    with api._get(api._url("/containers/{0}/logs", name), params=given) as answer:  # noqa: SLF001
+        api._raise_for_status(answer)  # noqa: SLF001
+        content: bytes = answer.content
+        return content
+
+
+def last_line(name: str, engine: Engine) -> str:
+    """Return the last line of a container's console that says something."""
+    from nxc_core.lifecycle import printable
+
+    try:
+        text = logs(name, engine, tail=20).decode("utf-8", "replace")
+    except failures.TROUBLE:
+        return ""
+    said = [clean for line in text.splitlines() if (clean := printable(line).strip())]
+    # systemd says last that it gives up; why comes before
+    telling = [line for line in said if not line.startswith(("Exiting PID 1", "Freezing execution"))]
+    return (telling or said or [""])[-1]
+
+
+# Taking away
+
+
+def remove(id: str, engine: Engine, op: Operation) -> None:
+    """Remove a container at once, with what is in it; it may be gone already."""
+    try:
+        engine.api.remove_container(id, force=True, v=True)
+    except sdk.NotFound:
+        return
+    except sdk.APIError as error:
+        if "in progress" not in failures.said(error):
+            raise
+        op.wait(f"removal of {id}", lambda: not _is_there(id, engine), timeout=REMOVAL)
+
+
+def _is_there(id: str, engine: Engine) -> bool:
+    try:
+        engine.api.inspect_container(id)
+    except sdk.NotFound:
+        return False
+    return True
+
+
+def remove_containers(
+    names: Sequence[str], engine: Engine, deployment: str, op: Operation, before: Callable[[Found], None]
+) -> list[str]:
+    """Remove the deployment's containers of these names; returns the names of which none of ours is left.
+
+    ``before`` is called for each. A stranger's container is left alone.
+    """
+    with failures.translated("asking the engine for containers", url=engine.url):
+        found = list_containers(engine, deployment, op)
+    trouble: list[str] = []
+
+    def end(name: str) -> bool:
+        if name not in found:
+            return True
+        before(found[name])
+        try:
+            with failures.translated(f"removing the container {name}", url=engine.url):
+                remove(found[name].id, engine, op)
+        except DeployError as error:
+            trouble.append(str(error))
+            return False
+        return True
+
+    gone = [name for name, is_gone in zip(names, op.map(end, names), strict=True) if is_gone]
+    for told in trouble[:3]:
+        op.step(told, topic="warning")
+    return gone
+
+
+def remove_network(name: str, engine: Engine, deployment: str, op: Operation) -> None:
+    """Remove the deployment's network, before it what is left in it and nobody claimed."""
+    with failures.translated(f"removing the network {name}", url=engine.url):
+        for found in list_containers(engine, deployment, op).values():
+            remove(found.id, engine, op)
+        for one in engine.api.networks(filters={"label": f"{DEPLOYMENT}={deployment}"}):
+            if one["Name"] == name and is_ours(one.get("Labels"), deployment, op):
+                with contextlib.suppress(sdk.NotFound):
+                    engine.api.remove_network(one["Id"])
+
+
+def remove_volume(name: str, engine: Engine, deployment: str, op: Operation) -> None:
+    """Remove a volume of the deployment's own."""
+    with (
+        failures.translated(f"removing the volume {name}", url=engine.url),
+        contextlib.suppress(sdk.NotFound),
+    ):
+        if is_ours(engine.api.inspect_volume(name).get("Labels"), deployment, op):
+            engine.api.remove_volume(name, force=True)
+
+
+# Power and plug
+
+
+def signal(name: str, number: str, engine: Engine) -> None:
+    """Send a signal to the first process; a container that does not run has its peace."""
+    try:
+        engine.api.kill(name, signal=number)
+    except sdk.NotFound:
+        return
+    except sdk.APIError as error:
+        if not re.search(
+            "is not running|container state improper|can only kill running", failures.said(error)
+        ):
+            raise
+
+
+def start_again(name: str, engine: Engine) -> float:
+    """Start a container that has ended; returns the engine's time just before, for its console."""
+    before = engine.api.inspect_container(name)["State"]
+    engine.api.start(name)
+    return _seconds(str(before.get("FinishedAt") or ""))
+
+
+def _seconds(stamp: str) -> float:
+    """Read a time as engines write it, with nanoseconds and any zone."""
+    found = re.match(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.\d+)?(.*)", stamp)
+    if found is None or stamp.startswith("0001"):
+        return 0.0
+    zone = "+00:00" if found[3] in ("Z", "") else found[3]
+    return datetime.datetime.fromisoformat(found[1] + zone).timestamp() + float(found[2] or 0)
+
+
+def find_network(name: str, engine: Engine, op: Operation) -> str:
+    """Return the id of the deployment's network; raises DeployError where it is gone."""
+    for one in engine.api.networks(filters={"label": f"{DEPLOYMENT}={name}"}):
+        if is_ours(one.get("Labels"), name, op):
+            return str(one["Id"])
+    raise DeployError(f"the network {name} is gone", hint="`nxc down` takes away what is left")
+
+
+def unplug(container: str, network: str, engine: Engine) -> None:
+    """Take a container out of a network; one that is not in it stays so."""
+    if _is_plugged(container, network, engine):
+        engine.api.disconnect_container_from_network(container, network)
+
+
+def plug(container: str, network: str, address: str, alias: str, engine: Engine) -> None:
+    """Put a container into a network with the address it had; one that is in it stays so."""
+    if not _is_plugged(container, network, engine):
+        engine.api.connect_container_to_network(container, network, ipv4_address=address, aliases=[alias])
+
+
+def _is_plugged(container: str, network: str, engine: Engine) -> bool:
+    joined = engine.api.inspect_container(container)["NetworkSettings"]["Networks"] or {}
+    return any(one.get("NetworkID") == network for one in joined.values())
