@@ -7,11 +7,14 @@ ends all that the engine started; it dies with the tests, whatever ends those. O
 from __future__ import annotations
 
 import contextlib
+import io
+import json
 import os
 import secrets
 import shutil
 import socket
 import subprocess
+import tarfile
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -265,6 +268,20 @@ def inside(engine: Engine, *argv: str, timeout: float = 60) -> subprocess.Comple
     """Run a command in the engine's network, where published ports are."""
     words = [*engine.namespaces.enter("net"), *argv]
     return subprocess.run(words, capture_output=True, text=True, timeout=timeout, check=False)
+
+
+def load_busybox(engine: Engine) -> str:
+    """Import an image of one program, for containers that are not nxc's; returns its id."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        tar.add("/bin/busybox", "bin/busybox")
+        for name in ("sh", "sleep", "httpd"):
+            link = tarfile.TarInfo(f"bin/{name}")
+            link.type, link.linkname = tarfile.SYMTYPE, "busybox"
+            tar.addfile(link)
+    with engine.client() as client:
+        told = client.api.import_image_from_data(buffer.getvalue(), repository="nxc-busybox", tag="test")
+    return str(json.loads(str(told).splitlines()[-1])["status"])
 
 
 @contextlib.contextmanager

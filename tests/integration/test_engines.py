@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import os
 import signal
 import subprocess
 import sys
-import tarfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,27 +14,12 @@ from pathlib import Path
 import pytest
 
 from tests import engines
-from tests.engines import CGROUPS, Engine, inside
+from tests.engines import CGROUPS, Engine, inside, load_busybox
 
 pytestmark = [pytest.mark.live, pytest.mark.root, pytest.mark.timeout(300)]
 
 TOP = Path(__file__).parents[2]
 LABEL = "nxc.test=engines"
-
-
-def load_busybox(engine: Engine) -> str:
-    """Import an image of one program, and name it."""
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as tar:
-        tar.add("/bin/busybox", "bin/busybox")
-        for name in ("sh", "sleep", "httpd"):
-            link = tarfile.TarInfo(f"bin/{name}")
-            link.type, link.linkname = tarfile.SYMTYPE, "busybox"
-            tar.addfile(link)
-    with engine.client() as client:
-        client.api.import_image_from_data(buffer.getvalue(), repository="nxc-busybox", tag="test")
-        image, *_ = client.images.list()  # podman gives it no name
-        return str(image.id)
 
 
 def run_httpd(engine: Engine, image: str) -> None:
