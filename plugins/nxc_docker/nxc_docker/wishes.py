@@ -17,7 +17,7 @@ _PORT = re.compile(
     r"(?:(?P<ip>\[[^]]+\]|\d+(?:\.\d+){3}):)?(?:(?P<host>\d+(?:-\d+)?)?:)?(?P<inside>\d+(?:-\d+)?)(?:/(?P<protocol>\w+))?"
 )
 _VOLUME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
-_SIZE = re.compile(r"(\d+)([kmgt]?)(?:i?b)?", re.IGNORECASE)
+_SIZE = re.compile(r"(\d+)([kmgt]?)i?b?", re.IGNORECASE)
 _LEAST_MEMORY = 6 << 20
 """What docker itself takes for the least."""
 

@@ -1,0 +1,419 @@
+"""Deployments by a compose file: exported, carried elsewhere, brought up by docker-compose without nxc."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import stat
+import subprocess
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+import yaml
+from attrs import frozen
+
+from nxc_core import hookimpl, identity, state
+from nxc_core.connect import ExecConnection
+from nxc_core.errors import ConfigError
+from nxc_core.flavour import Flavour
+from nxc_core.hookspecs import API_VERSION, FlavourEntry
+from nxc_core.model import (
+    CLOSURE,
+    LAYERS,
+    Artifact,
+    BuildRequest,
+    Composition,
+    Container,
+    Deployment,
+    ExecEndpoint,
+    Group,
+    Guest,
+    Need,
+    Node,
+    NodeDocument,
+    NodeSpec,
+    Plan,
+    Role,
+)
+from nxc_core.operation import Operation
+from nxc_core.plugins import Plugins
+from nxc_core.running import Running
+from nxc_core.script import run_script
+from nxc_core.session import Session
+from nxc_core.state import Journal
+from nxc_debian.base import DebianBase
+from nxc_debian.options import DebianOptions
+from nxc_docker import compose, export, images
+from nxc_docker import engine as engines
+from nxc_docker.options import DockerOptions
+from nxc_docker.profile import flags
+from tests.engines import Engine as Service
+
+pytestmark = [pytest.mark.live, pytest.mark.root, pytest.mark.timeout(900)]
+
+BASIC = Path(__file__).parents[2] / "examples" / "basic"
+GUEST = Guest(ssh=False, kernel=False, root="container", lean=True)
+UP = 120.0
+
+
+def run(*argv: str, cwd: Path | None = None, check: bool = True) -> str:
+    """Run a program of this machine, and return all that it says."""
+    done = subprocess.run(
+        argv, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0 or not check, done.stdout
+    return done.stdout
+
+
+def operation(folder: Path, cache: Path) -> Operation:
+    folder.mkdir(parents=True, exist_ok=True)
+    return Operation(
+        dir=folder,
+        runtime=folder,
+        cache=cache / "nxc",
+        journal=Journal(folder / "journal.jsonl"),
+        emit=lambda event: None,
+        cancel=threading.Event(),
+        name="x",
+    )
+
+
+@pytest.fixture(scope="module")
+def built(shared_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Composition, Artifact]:
+    """The first example, as layers."""
+    project = tmp_path_factory.mktemp("basic")
+    shutil.copytree(BASIC, project, ignore=shutil.ignore_patterns(".nxc"), dirs_exist_ok=True)
+    op = operation(project / "op", shared_cache)
+    base = DebianBase(DebianOptions())
+    composition = base.read(project / "composition.nix", op)
+    return composition, base.build(BuildRequest(composition=composition, kind=LAYERS, guest=GUEST), op)
+
+
+def draw(folder: Path, built: tuple[Composition, Artifact], roles: Mapping[str, Role]) -> Plan:
+    """Plan a deployment in a folder, with the documents that the core would write."""
+    composition, artifact = built
+    specs = identity.distribute(composition)
+    id = f"basic-docker-{folder.name[-6:].strip('-_').lower()}"
+    networks = identity.make_networks(id, specs)
+    documents = {}
+    for spec in specs:
+        place = folder / "nodes" / spec.name
+        place.mkdir(parents=True, mode=0o700)
+        document = NodeDocument(
+            deployment=id,
+            instance=f"instance-{spec.name}",
+            node=spec.name,
+            role=spec.role,
+            hosts={name: addresses[:1] for name, addresses in networks[0].members.items()},
+        )
+        documents[spec.name] = place / "node.json"
+        state.save(documents[spec.name], document, mode=0o600)
+    return Plan(
+        deployment=id,
+        artifact=artifact,
+        nodes=specs,
+        networks=networks,
+        documents=documents,
+        instances={},
+        key=folder / "key",
+        known_hosts=folder / "known_hosts",
+        roles=roles,
+    )
+
+
+# One model, two uses
+
+
+ASKED = {
+    "foo": Role(
+        name="foo",
+        needs=(Need(need="net-admin", option="x"),),
+        container=Container(
+            ports=("127.0.0.1:18080:80", "53/udp"),
+            volumes=("/etc:/data:ro", "state:/var/lib/state"),
+            memory="256m",
+            cpus=1.5,
+            pids=500,
+            sysctls={"net.ipv4.ip_forward": "1", "net.core.somaxconn": "1024"},
+        ),
+    )
+}
+
+
+def seen(told: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the engine made of a node, without what is another for each container."""
+    config, host = told["Config"], told["HostConfig"]
+    ((network, endpoint),) = told["NetworkSettings"]["Networks"].items()
+    limits = ("Memory", "NanoCpus", "PidsLimit", "CapAdd", "CapDrop", "Privileged", "Tmpfs", "Sysctls")
+    rest = ("PortBindings", "CgroupnsMode", "RestartPolicy", "UsernsMode", "PidMode", "IpcMode", "ShmSize")
+    named = ("Hostname", "Image", "Cmd", "Entrypoint", "Env", "Tty", "OpenStdin", "StopSignal", "StopTimeout")
+    mounts = [{key: each.get(key) for key in each if key != "Source"} for each in told["Mounts"]]
+    sources = {each["Destination"]: each["Source"] for each in told["Mounts"]}
+    labels = {key: value for key, value in config["Labels"].items() if "docker.compose" not in key}
+    return {
+        **{key: host.get(key) for key in (*limits, *rest)},
+        **{key: config.get(key) for key in named},
+        "SecurityOpt": host["SecurityOpt"] or [],
+        "Mounts": sorted(mounts, key=lambda each: str(each["Destination"])),
+        "Sources": sources,
+        "Labels": labels,
+        "Network": network,
+        "Address": endpoint["IPAddress"],
+        "Gateway": endpoint["Gateway"],
+        "Aliases": sorted(alias for alias in endpoint["Aliases"] if len(alias) != 12),
+        "ImageId": told["Image"],
+    }
+
+
+def test_compose_and_the_api_make_the_same(
+    built: tuple[Composition, Artifact], docker_engine: Service, shared_cache: Path, tmp_path: Path
+) -> None:
+    engine = engines.connect(DockerOptions(url=docker_engine.url))
+    plan = draw(tmp_path, built, ASKED)
+    tags = images.ensure(plan, engine, operation(tmp_path / "op", shared_cache))
+    model = compose.model(plan, tags, flags(engine.profile), folder=tmp_path)
+    inspect: Any = engine.api.inspect_container
+
+    def look() -> dict[str, Any]:
+        network = engine.api.networks(names=[model.network.name])[0]
+        nodes = {each.node: seen(inspect(each.name)) for each in model.services}
+        found = {key: network[key] for key in ("Name", "Driver", "IPAM", "Internal", "EnableIPv6")}
+        return {**nodes, "network": found}
+
+    try:
+        network = engine.api.create_network(**compose.to_network(model))["Id"]
+        for name in model.volumes:
+            engine.api.create_volume(name, labels=dict(model.labels))
+        for service in model.services:
+            call = compose.to_create(service, model, engine.api.api_version, network=network)
+            engine.api.start(engine.api.create_container(**call)["Id"])
+        by_api = look()
+    finally:
+        docker_engine.sweep(f"nxc.deployment={plan.deployment}")
+    (tmp_path / compose.COMPOSE_FILE).write_text(compose.to_compose(model, tmp_path))
+    try:
+        run("docker-compose", "-H", docker_engine.url, "up", "-d", cwd=tmp_path)
+        by_compose = look()
+        run("docker-compose", "-H", docker_engine.url, "down", "-v", cwd=tmp_path)
+        assert docker_engine.found(f"nxc.deployment={plan.deployment}") == []
+    finally:
+        docker_engine.sweep(f"nxc.deployment={plan.deployment}")
+        engines.forget()
+    assert by_compose == by_api
+    foo = by_api["foo"]
+    assert (foo["Memory"], foo["NanoCpus"], foo["PidsLimit"]) == (256 << 20, 15 * 10**8, 500)
+    assert (foo["CapAdd"], foo["StopSignal"]) == (["NET_ADMIN"], "SIGRTMIN+3")
+    assert foo["Address"] == plan.networks[0].members["foo"][0]
+    assert foo["Sources"]["/nxc/node.json"] == str(plan.documents["foo"])
+
+
+# Without nxc
+
+
+class There(Flavour[DockerOptions]):
+    """Nodes that somebody else has started: nothing of nxc's own driver."""
+
+    name = "there"
+    accepts = (LAYERS,)
+    options_type = DockerOptions
+
+    def deploy(self, plan: Plan, op: Operation) -> None:
+        """Never asked."""
+        raise AssertionError
+
+    def release(self, resources: Any, op: Operation) -> Any:
+        """Never asked."""
+        raise AssertionError
+
+
+class Offer:
+    """The flavour's plugin."""
+
+    NXC_API: ClassVar[int] = API_VERSION
+
+    @hookimpl
+    def nxc_flavours(self) -> Iterator[FlavourEntry]:
+        """Offer it."""
+        yield FlavourEntry(name="there", summary="nodes of somebody else", target=f"{__name__}:There")
+
+
+@frozen(kw_only=True)
+class Exported:
+    """A folder that was exported, and the engine that it is brought up with."""
+
+    folder: Path
+    service: Service
+    specs: tuple[NodeSpec, ...]
+    composition: Composition
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """The compose file."""
+        found: dict[str, Any] = yaml.safe_load((self.folder / "docker-compose.yaml").read_text())
+        return found
+
+    @property
+    def id(self) -> str:
+        """The deployment that it is of."""
+        return str(self.document["networks"]["lan"]["labels"]["nxc.deployment"])
+
+    def up(self) -> None:
+        """Do what its README.md says, and wait until systems run."""
+        loading, starting, *rest = (self.folder / "README.md").read_text().splitlines()
+        assert rest == []
+        environment = f"export DOCKER_HOST={self.service.url}; "
+        for line in (loading, starting):
+            run("sh", "-euc", environment + line.split("`")[1], cwd=self.folder)
+        end = time.monotonic() + UP
+        for node in self.document["services"]:
+            while (
+                run(*self.execution(node), "systemctl", "is-system-running", check=False).strip() != "running"
+            ):
+                assert time.monotonic() < end, run(
+                    "docker", "-H", self.service.url, "logs", f"{self.id}-{node}"
+                )
+                time.sleep(0.2)
+
+    def down(self) -> None:
+        """Take it away as a person would."""
+        run("docker-compose", "-H", self.service.url, "down", "-v", cwd=self.folder)
+
+    def execution(self, node: str) -> tuple[str, ...]:
+        """Return the words that run a command on a node."""
+        return ("docker", "-H", self.service.url, "exec", "-i", f"{self.id}-{node}")
+
+    def test(self, project: Path) -> None:
+        """Run the composition's test script on nodes that nxc did not start."""
+        session = Session.open(project, plugins=Plugins.discover(extra=[Offer()]))
+        deployment = Deployment(
+            id=self.id,
+            name="x",
+            composition=self.composition,
+            groups=(Group(flavour="there"),),
+            networks=(),
+            specs=self.specs,
+            instances={},
+        )
+        running = Running(session, deployment, operation(project / "op", project))
+        running._flavour = There(DockerOptions())
+        for spec in self.specs:
+            endpoint = ExecEndpoint(prefix=self.execution(spec.name))
+            running.op.journal.node(Node(name=spec.name, role=spec.role, endpoint=endpoint))
+            running._connections[spec.name] = ExecConnection(endpoint)
+        assert self.composition.test_script is not None
+        run_script(running, self.composition.test_script)
+
+
+@pytest.fixture(scope="module")
+def exported(
+    built: tuple[Composition, Artifact],
+    docker_engine: Service,
+    shared_cache: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Exported:
+    """Export the first example for machines like this one; no engine is asked."""
+    folder = tmp_path_factory.mktemp("exported")
+    plan = draw(folder, built, {})
+    op = operation(tmp_path_factory.mktemp("op"), shared_cache)
+    export.write(plan, folder, cgroup=export.local_cgroup(), op=op)
+    return Exported(folder=folder, service=docker_engine, specs=plan.nodes, composition=built[0])
+
+
+@pytest.fixture
+def bare(exported: Exported) -> Iterator[None]:
+    """Have an engine without images of ours, and nothing left in it."""
+    with exported.service.client() as client:
+        for image in client.images.list(filters={"label": "nxc.image"}):
+            client.images.remove(str(image.id), force=True)
+    yield
+    left = exported.service.found(f"nxc.deployment={exported.id}")
+    exported.service.sweep(f"nxc.deployment={exported.id}")
+    assert left == []
+
+
+def test_the_test_script_holds_without_nxc(exported: Exported, bare: None, tmp_path: Path) -> None:
+    exported.up()
+    try:
+        exported.test(tmp_path)
+        for node in exported.document["services"]:
+            assert run(*exported.execution(node), "cat", "/run/nxc/ready") == f"instance-{node}\n"
+    finally:
+        exported.down()
+
+
+def test_a_copy_elsewhere_works(exported: Exported, bare: None, tmp_path: Path) -> None:
+    """The first folder is away meanwhile: nothing may be taken from there."""
+    elsewhere = tmp_path / "another place" / "copy"
+    shutil.copytree(exported.folder, elsewhere)
+    away = exported.folder.rename(exported.folder.with_name("away"))
+    copy = Exported(
+        folder=elsewhere,
+        service=exported.service,
+        specs=exported.specs,
+        composition=exported.composition,
+    )
+    try:
+        copy.up()
+        copy.test(tmp_path)
+    finally:
+        copy.down()
+        away.rename(exported.folder)
+
+
+def test_nothing_of_this_machine_is_in_it(exported: Exported, shared_cache: Path) -> None:
+    text = exported.folder / "docker-compose.yaml"
+    assert str(exported.folder) not in text.read_text()
+    assert "nxc.folder" not in text.read_text()
+    names = sorted(str(path.relative_to(exported.folder)) for path in exported.folder.rglob("*"))
+    fixed = {"README.md", "docker-compose.yaml", "images", "nodes"}
+    nodes = {f"nodes/{spec.name}{more}" for spec in exported.specs for more in ("", "/node.json")}
+    archives = {name for name in names if name.startswith("images/")}
+    assert set(names) == fixed | nodes | archives
+    assert len(archives) == len({service["image"] for service in exported.document["services"].values()})
+    for path in exported.folder.rglob("*"):
+        private = path.name == "node.json"
+        assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0 or not private, path
+        if path.is_file() and not path.name.endswith(".gz"):
+            assert "PRIVATE KEY" not in path.read_text(), path
+    for path in exported.folder.glob("nodes/*/node.json"):
+        assert json.loads(path.read_text())["host_key"] == ""
+
+
+def test_the_same_deployment_is_exported_alike(
+    built: tuple[Composition, Artifact], exported: Exported, shared_cache: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / exported.folder.name
+    folder.mkdir()
+    plan = draw(folder, built, {})
+    export.write(plan, folder, cgroup=export.local_cgroup(), op=operation(tmp_path / "op", shared_cache))
+    for path in exported.folder.rglob("*"):
+        if path.is_file():
+            assert (folder / path.relative_to(exported.folder)).read_bytes() == path.read_bytes(), path
+
+
+def test_another_machines_control_groups(
+    built: tuple[Composition, Artifact], shared_cache: Path, tmp_path: Path
+) -> None:
+    """What docker-compose makes of it is seen here; that it boots, on a machine of that kind."""
+    for cgroup in (1, 2):
+        folder = tmp_path / f"export{cgroup}"
+        folder.mkdir()
+        op = operation(tmp_path / "op", shared_cache)
+        export.write(draw(folder, built, ASKED), folder, cgroup=cgroup, op=op)
+        found = yaml.safe_load(run("docker-compose", "config", cwd=folder))["services"]["bar"]
+        bound = any(each["source"] == "/sys/fs/cgroup/systemd" for each in found["volumes"])
+        assert (bound, "SYS_ADMIN" in found.get("cap_add", ())) == (cgroup == 1, cgroup == 2)
+        assert f"cgroup v{cgroup}" in (folder / "README.md").read_text()
+
+
+def test_a_system_in_this_machines_store_is_not_exported(
+    built: tuple[Composition, Artifact], shared_cache: Path, tmp_path: Path
+) -> None:
+    plan = draw(tmp_path, (built[0], Artifact(kind=CLOSURE)), {})
+    with pytest.raises(ConfigError, match="Nix store") as caught:
+        export.write(plan, tmp_path, cgroup=1, op=operation(tmp_path / "op", shared_cache))
+    assert "self_contained" in caught.value.hint
