@@ -99,7 +99,6 @@ def reach(
         for spec in plan.nodes
         if spec.name not in settled or settled[spec.name].state not in (NodeState.READY, NodeState.FAILED)
     }
-    pause = 0.02
     while pending:
         op.check_cancelled()
         nodes = op.journal.nodes()
@@ -112,8 +111,9 @@ def reach(
             if outcome is not None:
                 op.outcome(outcome)
                 del pending[outcome.node]
-        op.cancel.wait(pause)
-        pause = min(pause * 1.5, 0.5)
+        if pending:
+            # Looking costs, and so does looking late: at most a twentieth of the time that it took.
+            op.cancel.wait(min(0.02 + (time.monotonic() - start) / 20, 0.5))
 
 
 def _try(
