@@ -75,7 +75,7 @@ class Image:
     def archive(self, without: Collection[str] = ()) -> Iterator[bytes]:
         """Yield the archive; an engine that has the layers in ``without`` needs them not."""
         if self.file is not None:
-            return _read(self.file)
+            return read_chunks(self.file)
         return _archive(self, without)
 
 
@@ -111,13 +111,19 @@ def _json(value: Any) -> bytes:
 
 
 def _archive(image: Image, without: Collection[str]) -> Iterator[bytes]:
-    yield from _member(f"{image.id}.json", len(image.config), [image.config])
+    for diff_id, chunks in parts(image):
+        if diff_id not in without:
+            yield from chunks
+
+
+def parts(image: Image) -> Iterator[tuple[str, Iterator[bytes]]]:
+    """Yield the pieces of an archive, one for each layer, by its diff_id: images may share those."""
+    yield "", _member(f"{image.id}.json", len(image.config), [image.config])
     for sheet in image.sheets:
-        if sheet.diff_id not in without:
-            chunks = _read(sheet.content) if isinstance(sheet.content, Path) else [sheet.content]
-            yield from _member(_name(sheet), sheet.size, chunks)
-    yield from _member("manifest.json", len(image.manifest), [image.manifest])
-    yield _END
+        chunks = read_chunks(sheet.content) if isinstance(sheet.content, Path) else iter([sheet.content])
+        yield sheet.diff_id, _member(_name(sheet), sheet.size, chunks)
+    yield "", _member("manifest.json", len(image.manifest), [image.manifest])
+    yield "", iter([_END])
 
 
 def _name(sheet: Sheet) -> str:
@@ -143,7 +149,8 @@ def _padded(size: int) -> int:
     return size + -size % BLOCK
 
 
-def _read(path: Path) -> Iterator[bytes]:
+def read_chunks(path: Path) -> Iterator[bytes]:
+    """Yield what is in a file."""
     with path.open("rb") as stream:
         while chunk := stream.read(CHUNK):
             yield chunk

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import gzip
-from collections.abc import Callable, Iterable
+import tempfile
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Literal
 
 from nxc_core.errors import ConfigError
 from nxc_core.model import CLOSURE, LAYERS, Kind, Plan
 from nxc_core.operation import Operation
-from nxc_docker import compose, images
+from nxc_docker import archive, compose, images
 from nxc_docker.archive import CHUNK, Image
 from nxc_docker.profile import OLDEST, OLDEST_API, Profile, flags
 
@@ -64,23 +65,30 @@ def write(
     (folder / "README.md").write_text(README.format(cgroup=cgroup))
 
 
-def _write_images(found: Iterable[Image], folder: Path, op: Operation) -> None:
-    wanted = list(found)
-    total = sum(image.size() for image in wanted)
+def _write_images(found: Collection[Image], folder: Path, op: Operation) -> None:
+    total = sum(image.size() for image in found)
     op.need_disk(folder, total // CHUNK + 1, "the exported images")
     folder.mkdir()
-    for image in wanted:
-        op.step(f"writing {image.title}: {image.size() / CHUNK:.1f} MiB", image=image.tag)
-        target = folder / f"{image.tag.replace(':', '-').replace('/', '-')}.tar.gz"
-        with target.open("wb") as out:
-            if image.file is not None:  # compressed already
-                _copy(image, out.write, op)
-            else:
-                with gzip.GzipFile("", "wb", LEVEL, out, mtime=0) as packed:
-                    _copy(image, packed.write, op)
+    with tempfile.TemporaryDirectory(dir=folder) as work:
+        for image in found:
+            op.step(f"writing {image.title}: {image.size() / CHUNK:.1f} MiB", image=image.tag)
+            target = folder / f"{image.tag.replace(':', '-').replace('/', '-')}.tar.gz"
+            with target.open("wb") as out:
+                for piece in _pieces(image, Path(work), op):
+                    op.check_cancelled()
+                    out.write(piece)
 
 
-def _copy(image: Image, write: Callable[[bytes], object], op: Operation) -> None:
-    for chunk in image.archive():
-        op.check_cancelled()
-        write(chunk)
+def _pieces(image: Image, work: Path, op: Operation) -> Iterator[bytes]:
+    """Yield a compressed archive. Compressed pieces can be joined, so a layer is compressed once for all."""
+    if image.file is not None:
+        yield from image.archive()
+        return
+    for diff_id, chunks in archive.parts(image):
+        kept = work / (diff_id or "small")
+        if not diff_id or not kept.exists():
+            with kept.open("wb") as out, gzip.GzipFile("", "wb", LEVEL, out, mtime=0) as packed:
+                for chunk in chunks:
+                    op.check_cancelled()
+                    packed.write(chunk)
+        yield from archive.read_chunks(kept)
