@@ -1,11 +1,12 @@
 """What containers cost, as root, on engines that this starts by itself.
 
-1. `nxc start` until every systemd is `running`, then down, against `docker-compose up -d` (Debian's) and `down` of
-   the very compose file that nxc wrote, with 2 and 30 nodes.
-2. The same on nspawn with 10 nodes against a shell loop of systemd-nspawn, and how long 50 nodes take on both flavours.
+1. `nxc start` until every systemd is `running`, then down, against Debian's `docker-compose up -d` and `down`
+   of the very compose file that nxc wrote, with 2 and 30 nodes.
+2. The same on nspawn with 10 nodes against a shell loop of systemd-nspawn.
 3. One package more in one role: how long until the node runs again, and what was sent to the engine.
+4. How long 50 nodes take on both flavours.
 
-Both sides look for `running` in the same way. Usage: containers.py [docker|nspawn|loop|scale]... (all by default)
+Both sides look for `running` in the same way. Usage: containers.py [docker|nspawn|loop|scale]...
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from attrs import frozen
@@ -252,11 +254,16 @@ def compare_loop(bench: Bench, nodes: int, pairs: int) -> None:
     )  # fmt: skip
 
 
+def keep(kept: list[Running], bench: Bench, flavour: str, nodes: int) -> None:
+    """Start, and remember what was started."""
+    kept.append(start(bench, flavour, nodes))
+
+
 def tell_scale(bench: Bench, nodes: int) -> None:
     """Say what many nodes take; the engine's own limits are the machine's."""
     for flavour in ("docker", "nspawn"):
         kept: list[Running] = []
-        up = timed(lambda f=flavour: kept.append(start(bench, f, nodes)))  # type: ignore[misc]
+        up = timed(partial(keep, kept, bench, flavour, nodes))
         down = timed(kept[0].down)
         sys.stdout.write(
             f"{flavour}, {nodes} nodes: running after {up.wall:.1f} s (CPU {up.cpu:.1f} s),"
