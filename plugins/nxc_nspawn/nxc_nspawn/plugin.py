@@ -12,4 +12,8 @@ NXC_API = 1
 @hookimpl
 def nxc_flavours() -> Iterator[FlavourEntry]:
     """Offer the flavour."""
-    yield from ()
+    yield FlavourEntry(
+        name="nspawn",
+        summary="systemd-nspawn containers, the fastest nodes, for root",
+        target="nxc_nspawn.flavour:NspawnFlavour",
+    )

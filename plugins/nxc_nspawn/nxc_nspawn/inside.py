@@ -1,0 +1,80 @@
+"""Commands on a node: in its namespaces, with its rights, and nothing of the caller's environment."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+from nxc_core import CommandError
+from nxc_core.connect import LOST, ExecConnection
+from nxc_core.model import ExecEndpoint
+from nxc_core.process import Completed
+from nxc_nspawn import machines
+
+DOWN = 125
+"""Exit code where the node is not there, as that of env and of docker for failures of their own."""
+_KEPT = 0xFDECBFFF
+"""The capabilities that systemd-nspawn leaves to a system with a network of its own, a bit each."""
+_LAST = Path("/proc/sys/kernel/cap_last_cap")
+_SEARCHED = (
+    "/run/wrappers/bin:/run/current-system/sw/bin"
+    ":/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+)
+_ENTER = """
+refuse() { echo "nxc: this node is not there" >&2; exit 125; }
+umask 022
+leader=
+read -r leader rest <"/proc/$1/task/$1/children" || [ -n "$leader" ] || refuse
+while read -r key pids; do [ "$key" != NSpid: ] || break; done <"/proc/$leader/status" || refuse
+case $pids in *[[:space:]]1) ;; *) refuse ;; esac
+shift
+for group in $1; do echo $$ >"$group/cgroup.procs"; done
+shift
+dropped=$1
+shift
+exec setpriv --bounding-set="$dropped" nsenter --target="$leader" \\
+  --mount --uts --ipc --net --pid --cgroup -- env -C /root -i "$@"
+"""
+
+
+def endpoint(pid: int, groups: Sequence[Path]) -> ExecEndpoint:
+    """Return words that run a command on a node in any of its boots, in the control groups that limit it."""
+    words = ("sh", "-uc", _ENTER, "nxc", str(pid), " ".join(map(str, groups)), _dropped())
+    variables = (f"PATH={_SEARCHED}", "HOME=/root", "USER=root", "LOGNAME=root")
+    return ExecEndpoint(prefix=(*words, *variables))
+
+
+def _dropped() -> str:
+    """Name the capabilities that commands are not to have either, as setpriv(1) does."""
+    last = int(_LAST.read_text())
+    return ",".join(f"-cap_{number}" for number in range(last + 1) if not _KEPT >> number & 1)
+
+
+class Inside(ExecConnection):
+    """Runs commands on a node whose systemd-nspawn is ``pid``."""
+
+    def __init__(self, pid: int, endpoint: ExecEndpoint, cancel: threading.Event | None = None) -> None:
+        super().__init__(endpoint, cancel)
+        self.pid = pid
+
+    def _execute(
+        self, argv: Sequence[str], timeout: float | None, stdin: bytes | Path | None, output: Path | None
+    ) -> Completed:
+        before = machines.leader(self.pid)
+        if before is None:
+            raise self._lost(argv, "the node is not there")
+        done = super()._execute(argv, timeout, stdin, output)
+        if done.code in (-signal.SIGKILL, DOWN) and machines.leader(self.pid) != before:
+            raise self._lost(argv, "the node went down")
+        return done
+
+    def _lost(self, argv: Sequence[str], why: str) -> CommandError:
+        return CommandError(f"{LOST}: {why}", argv=tuple(argv), code=None)
+
+    def shell_argv(self, argv: Sequence[str] = ()) -> tuple[str, ...]:
+        """Return the words that open a login shell (or ``argv``) on the node, on the caller's terminal."""
+        terminal = os.environ.get("TERM", "dumb")
+        return (*self.endpoint.prefix, f"TERM={terminal}", *(argv or ("bash", "--login")))

@@ -1,0 +1,250 @@
+"""The nodes: one systemd-nspawn each, started by one shell for all of them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import signal
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from attrs import frozen
+
+from nxc_core import DeployError, Operation
+from nxc_core.model import CLOSURE, NodeSpec, Plan, Resource, Role
+from nxc_core.spawned import VARIABLE, find_all_spawned, is_spawned
+from nxc_nspawn import cgroups, network, wishes
+from nxc_nspawn.cgroups import Hierarchies
+from nxc_nspawn.keeper import ENVIRONMENT, Keeper, layers
+
+MACHINES = "nspawn.machines"
+"""All nodes of a deployment are one claim: what it stands for is found by the mark of each."""
+MACHINE = "nspawn.machine"
+START_TIMEOUT = 300.0
+END_TIMEOUT = 30.0
+_READY = "run/nxc/ready"
+
+_PRELUDE = """
+umask 022
+
+# root NODE LAYERS: what a node writes is in memory, and stays when it reboots.
+root() {
+  [ ! -d "nodes/$1/root/usr" ] || return 0
+  mkdir -p "nodes/$1/root" "nodes/$1/upper" "nodes/$1/work"
+  if [ -n "$2" ]; then
+    mount -n -t overlay -o "lowerdir=$2,upperdir=nodes/$1/upper,workdir=nodes/$1/work" nxc "nodes/$1/root"
+  else
+    mkdir "nodes/$1/root/usr"
+  fi
+}
+
+# boot NODE MARK LOG GROUPS WORDS...
+boot() {
+  node=$1 mark=$2 log=$3 groups=$4
+  shift 4
+  (
+    exec </dev/null >>"$log.log" 2>>"$log.nspawn"
+    for group in $groups; do echo 0 >"$group/cgroup.procs"; done
+    export VARIABLE="$mark"
+    exec "$@"
+  ) &
+  echo "$node $!"
+}
+""".replace("VARIABLE", VARIABLE)
+
+_SET_KERNEL = """
+while [ "$1" != -- ]; do
+  printf '%s' "$2" >"/proc/sys/$1"
+  shift 2
+done
+shift
+exec "$@"
+"""
+
+
+@frozen(kw_only=True)
+class Start:
+    """What one node is started with. ``lower`` are its layers as overlayfs takes them, uppermost first."""
+
+    spec: NodeSpec
+    groups: tuple[Path, ...]
+    lower: str
+    volumes: tuple[str, ...]
+    words: tuple[str, ...]
+
+
+def prepare(plan: Plan, spec: NodeSpec, keeper: Keeper, found: Hierarchies) -> Start:
+    """Make a node's control groups, and gather what it is started with."""
+    role = plan.roles.get(spec.role) or Role(name=spec.role)
+    numbers = {name: number for number, name in enumerate(layers(plan))}
+    own = plan.artifact.roles[spec.role].layers
+    settings = wishes.ipc_settings(role)
+    words = _words(plan, spec, role, keeper)
+    return Start(
+        spec=spec,
+        groups=cgroups.make(spec.name, wishes.limits(role), keeper.groups, found),
+        lower=":".join(f"layers/{numbers[name]}" for name in reversed(own)),
+        volumes=tuple(volume.source for volume in wishes.volumes(role) if volume.named),
+        words=_set(settings, words) if settings else words,
+    )
+
+
+def _words(plan: Plan, spec: NodeSpec, role: Role, keeper: Keeper) -> tuple[str, ...]:
+    init = plan.artifact.roles[spec.role].init
+    return (
+        "systemd-nspawn",
+        "--quiet",
+        "--settings=no",
+        "--register=no",
+        "--keep-unit",
+        f"--machine={network.machine_name(spec.index)}",
+        f"--hostname={spec.name}",
+        f"--directory={keeper.folder}/nodes/{spec.name}/root",
+        f"--network-bridge={network.BRIDGE}",
+        "--console=read-only",
+        "--kill-signal=SIGRTMIN+3",
+        "--resolv-conf=off",
+        "--timezone=off",
+        "--link-journal=no",
+        *_binds(plan, spec, role, keeper),
+        *(("--boot",) if init is None else ("--", init)),
+    )
+
+
+def _binds(plan: Plan, spec: NodeSpec, role: Role, keeper: Keeper) -> Iterator[str]:
+    yield f"--bind-ro={_escape(plan.documents[spec.name])}:/nxc/node.json"
+    if plan.artifact.kind == CLOSURE:
+        yield f"--bind-ro={_escape(plan.artifact.files['store'])}:/nix/store"
+        if "registration" in plan.artifact.files:
+            yield f"--bind-ro={_escape(plan.artifact.files['registration'])}:/nxc/registration"
+    for volume in wishes.volumes(role):
+        source = keeper.folder / "volumes" / volume.source if volume.named else Path(volume.source)
+        how = "bind-ro" if volume.read_only else "bind"
+        yield f"--{how}={_escape(source)}:{_escape(Path(volume.target))}"
+
+
+def _escape(path: Path) -> str:
+    return str(path).replace("\\", "\\\\").replace(":", "\\:")
+
+
+def _set(settings: Mapping[str, str], words: Sequence[str]) -> tuple[str, ...]:
+    """Return words that set kernel settings in a new IPC namespace, which all boots of a node then share."""
+    pairs = [word for name, value in settings.items() for word in (name.replace(".", "/"), value)]
+    share = ("env", "SYSTEMD_NSPAWN_SHARE_NS_IPC=1")
+    return ("unshare", "--ipc", "--", "sh", "-euc", _SET_KERNEL, "nxc", *pairs, "--", *share, *words)
+
+
+def start(starts: Sequence[Start], keeper: Keeper, op: Operation, *, again: bool) -> dict[str, int]:
+    """Start nodes; returns the pid of each one's systemd-nspawn. Whether they boot is seen later.
+
+    With ``again`` what a killed one may have left in the network is cleared away first.
+    """
+    env = {**ENVIRONMENT, VARIABLE: token("", op)}
+    text = "".join(_script(starts, keeper, op, again=again))
+    words = (*keeper.enter("mount", "net"), "sh", "-eu")
+    told = op.run(words, stdin=text.encode(), env=env, timeout=START_TIMEOUT)
+    return {node: int(pid) for node, pid in (line.split() for line in told.text.splitlines())}
+
+
+def _script(starts: Iterable[Start], keeper: Keeper, op: Operation, *, again: bool) -> Iterator[str]:
+    """Yield what the shell does in the keeper's namespaces; it says each node's pid."""
+    yield f"cd {shlex.quote(str(keeper.folder))}\n{_PRELUDE}"
+    for start in starts:
+        node = start.spec.name
+        if again:
+            yield f"ip link delete dev {network.card_name(start.spec.index)} 2>/dev/null || :\n"
+        for volume in start.volumes:
+            yield shlex.join(("mkdir", "-p", f"volumes/{volume}")) + "\n"
+        yield shlex.join(("root", node, start.lower)) + "\n"
+        groups = " ".join(map(str, start.groups))
+        yield shlex.join(("boot", node, token(node, op), str(log(node, op)), groups, *start.words)) + "\n"
+
+
+def log(node: str, op: Operation) -> Path:
+    """Return where a node's console is kept (``.log``) and what its systemd-nspawn says (``.nspawn``)."""
+    return op.dir / "log" / node
+
+
+# Finding them
+
+
+def token(node: str, op: Operation) -> str:
+    """Return the mark of a node's systemd-nspawn."""
+    return op.token(Resource(kind=MACHINE, id=node))
+
+
+def find(op: Operation) -> dict[str, int]:
+    """Map nodes to the pids of their systemd-nspawns, by their marks."""
+    prefix = token("", op)
+    marked = find_all_spawned(prefix)
+    return {
+        node: pid
+        for pid, mark in marked.items()
+        if (node := mark.removeprefix(prefix)) and marked.get(_parent(pid)) != mark  # no helper of another
+    }
+
+
+def _parent(pid: int) -> int:
+    with contextlib.suppress(OSError):
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    return 0
+
+
+def is_alive(node: str, pid: object, op: Operation) -> bool:
+    """Whether this is still the process of a node's systemd-nspawn, or about to become it."""
+    return isinstance(pid, int) and any(is_spawned(pid, mark) for mark in (token(node, op), token("", op)))
+
+
+def leader(pid: int) -> int | None:
+    """Return the node's first process, a child of systemd-nspawn, another one after each reboot."""
+    with contextlib.suppress(OSError):
+        for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+            for line in Path(f"/proc/{child}/status").read_text().splitlines():
+                words = line.split()
+                if words[0] == "NSpid:" and len(words) > 2 and words[-1] == "1":
+                    return int(child)
+    return None
+
+
+def is_applied(pid: int) -> bool:
+    """Whether the node has got as far as knowing who it is."""
+    found = leader(pid)
+    return found is not None and Path(f"/proc/{found}/root/{_READY}").exists()
+
+
+def last_words(node: str, op: Operation) -> str:
+    """Return the last line that a node's systemd-nspawn wrote."""
+    try:
+        lines = log(node, op).with_name(f"{node}.nspawn").read_text(errors="replace").split("\n")
+    except OSError:
+        return ""
+    return next((line.strip() for line in reversed(lines) if line.strip()), "")
+
+
+# Ending them
+
+
+def end(nodes: Mapping[str, int] | None, folders: Sequence[Path], op: Operation) -> bool:
+    """Kill nodes as if their power were cut; true when they and their control groups are gone for sure.
+
+    Without ``nodes``, a map to their pids, all that carry a mark go. So does whatever is in the folders: a
+    system that outlived its systemd-nspawn carries none.
+    """
+
+    def is_gone() -> bool:
+        if nodes is None:
+            pids = set(find_all_spawned(token("", op)))
+        else:
+            pids = {pid for node, pid in nodes.items() if is_alive(node, pid, op)}
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        return cgroups.kill(folders) and not pids
+
+    try:
+        op.wait("end of the nodes", is_gone, timeout=END_TIMEOUT)
+        op.wait("end of their control groups", lambda: cgroups.remove(folders), timeout=END_TIMEOUT)
+    except DeployError:
+        return False
+    return True
