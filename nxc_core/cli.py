@@ -19,11 +19,11 @@ VERBS: Mapping[str, str] = {
     "up": "cli_work:up",
     "export": "cli_work:export",
     "status": "cli_nodes:status",
-    "connect": "cli_nodes:connect",
+    "connect": "cli_connect:connect",
     "exec": "cli_nodes:execute",
     "driver": "cli_nodes:driver",
     "logs": "cli_nodes:logs",
-    "ssh-config": "cli_nodes:ssh_config",
+    "ssh-config": "cli_connect:ssh_config",
     "stop": "cli_work:stop",
     "down": "cli_work:stop",
     "doctor": "cli_tools:doctor",
@@ -37,6 +37,8 @@ GROUPS: Mapping[str, tuple[str, Mapping[str, str]]] = {
     ),
     "base": ("How systems can be built.", {"list": "cli_tools:base_list", "show": "cli_tools:base_show"}),
 }
+COMMAND_FOLLOWS = ("connect",)
+"""Verbs with any number of words, after which -- begins a command: to typer it would be more of them."""
 _HELP = {"context_settings": {"help_option_names": ["-h", "--help"]}}
 
 
@@ -105,8 +107,12 @@ def run(
     """Carry out a command line and return its exit code; raises NxcError for the caller to tell."""
     invocation = Invocation(interrupts, extra)
     command = typer.main.get_command(make_app(only or find_verb(argv)))
+    words = list(argv)
+    if find_verb(argv) in COMMAND_FOLLOWS and "--" in words:
+        at = words.index("--")
+        words, invocation.rest = words[:at], tuple(words[at + 1 :])
     try:
-        answer = command.main(args=list(argv), prog_name="nxc", standalone_mode=False, obj=invocation)
+        answer = command.main(args=words, prog_name="nxc", standalone_mode=False, obj=invocation)
     except typer.Abort:
         raise Interrupted("interrupted") from None
     except Exception as error:

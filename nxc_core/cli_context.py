@@ -94,6 +94,8 @@ class Invocation:
         self.interrupts = interrupts or Interrupts()
         self.extra = extra
         self.common = Common()
+        self.rest: tuple[str, ...] = ()
+        """The command that follows --, where it is kept apart."""
         self.overrides: dict[str, Setting] = {}
         self._report: Report | None = None
         self._plugins: Plugins | None = None

@@ -35,40 +35,6 @@ LOST = 255
 """Exit code of ``exec`` for a node that cannot be reached, as ssh's own."""
 
 
-def connect(
-    nxc: Invocation,
-    node: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="NODE",
-            show_default=False,
-            help="A node; the only one by default.",
-            autocompletion=complete_nodes,
-        ),
-    ] = None,
-    command: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="COMMAND", show_default=False, help="After --; a login shell by default."),
-    ] = None,
-    deployment: Which = None,
-) -> int:
-    """Open a root shell on a node, or run a command there.
-
-    The command has a terminal, as with ssh -t.
-    """
-    from nxc_core import process
-
-    running = nxc.session(configured=False).attach(deployment)
-    if node is None:
-        if len(running) != 1:
-            raise UsageError("which node?", hint=f"the nodes of {running.id} are: {', '.join(running)}")
-        node = next(iter(running))
-    argv = running.connection(node).shell_argv(tuple(command or ()))
-    nxc.pause()
-    with nxc.abrupt():
-        return process.interact(argv)
-
-
 def choose_nodes(running: Running, text: str) -> list[str]:
     """Return the nodes meant by ``all`` or by names of nodes and roles with commas between."""
     if text == "all":
@@ -341,55 +307,3 @@ def _console(session: Session, running: Running, node: str) -> Path:
             hint="`nxc exec NODE -- journalctl` may tell",
         )
     return path
-
-
-def ssh_config(
-    nxc: Invocation,
-    deployment: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="ID",
-            show_default=False,
-            help="Which deployment, if several live.",
-            autocompletion=complete_deployments,
-        ),
-    ] = None,
-) -> None:
-    """Print a configuration for OpenSSH.
-
-    Use it as in: nxc ssh-config >FILE; ssh -F FILE NODE
-    """
-    from nxc_core.model import SshEndpoint
-
-    running = nxc.session(configured=False).attach(deployment)
-    stanzas = []
-    for name in running:
-        endpoint = running.node(name).endpoint
-        if isinstance(endpoint, SshEndpoint):
-            stanzas.append(_stanza(name, endpoint))
-    if not stanzas:
-        raise ConfigError(
-            f"no node of {running.id} is reached by ssh", hint="use `nxc connect` and `nxc exec`"
-        )
-    nxc.tell("\n\n".join(stanzas))
-
-
-def _stanza(name: str, end: Any) -> str:
-    settings = {
-        "HostName": end.host,
-        "Port": end.port,
-        "User": end.user,
-        "IdentityFile": _quote(end.identity),
-        "IdentitiesOnly": "no" if end.jump else "yes",
-        "UserKnownHostsFile": _quote(end.known_hosts),
-        "GlobalKnownHostsFile": "/dev/null",
-        "HostKeyAlias": end.alias,
-        "StrictHostKeyChecking": "yes",
-        **({"ProxyJump": end.jump} if end.jump else {}),
-    }
-    return "\n".join([f"Host {name}", *(f"  {key} {value}" for key, value in settings.items())])
-
-
-def _quote(path: Path) -> str:
-    text = str(path).replace("%", "%%")
-    return f'"{text}"' if any(c.isspace() for c in text) else text
