@@ -385,4 +385,6 @@ def plug(container: str, network: str, address: str, alias: str, engine: Engine)
 
 def _is_plugged(container: str, network: str, engine: Engine) -> bool:
     joined = engine.api.inspect_container(container)["NetworkSettings"]["Networks"] or {}
+    if engine.profile.engine == "podman":  # says the name for the id
+        return engine.api.inspect_network(network)["Name"] in joined
     return any(one.get("NetworkID") == network for one in joined.values())

@@ -252,5 +252,5 @@ def _explain_answer(error: sdk.APIError, what: str) -> DeployError:
             return DeployError(f"{what}: {meaning} ({told})", hint=hint)
     code = error.response.status_code if error.response is not None else "no status"
     return DeployError(
-        f"{what}: the engine refuses ({code}): {told}", hint="see the engine's log: journalctl -u docker"
+        f"{what}: the engine refuses ({code}): {told}", hint="see the engine's own log"
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 import time
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -302,7 +303,7 @@ class Docker(Flavour[DockerOptions]):
             return  # what was kept before stays
         path = _log(node, op)
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
+        path.write_bytes(re.sub(rb"\r+\n", b"\n", content))  # the terminal adds a return to systemd's own
 
     # Power and links
 
