@@ -1,4 +1,4 @@
-# Reads a composition: { roles, templates, hosts, rolesDistribution, testScript, warnings }, whatever its form.
+# Reads a composition: { roles, templates, hosts, rolesDistribution, container, testScript, warnings }, whatever its form.
 # Knows no base; a base gives `arguments` (pkgs and such) for the composition's function.
 { lib }:
 {
@@ -13,6 +13,7 @@ let
   fail = message: throw "nxc: ${file}: ${message}";
 
   inherit (import ./wording.nix { inherit lib; }) aKind quoted suggestion;
+  inherit (import ./container.nix { inherit lib; }) patterns;
 
   raw = if builtins.isPath composition then import composition else composition;
 
@@ -47,11 +48,11 @@ let
     "nodes"
     "testScript"
     "rolesDistribution"
+    "dockerPorts"
+    "extraVolumes"
   ];
   # Keys that existing compositions of other tools have and that change nothing here.
   tolerated = [
-    "dockerPorts"
-    "extraVolumes"
     "flavours"
     "nspawnPorts"
     "name"
@@ -109,19 +110,51 @@ let
     in
     if first == null then name else first;
 
-  distributionSet = content.rolesDistribution or { };
-  unknownRoles = lib.filter (name: !(roleSet ? ${name})) (builtins.attrNames distributionSet);
-  rolesDistribution =
-    if !builtins.isAttrs distributionSet then
-      fail "`rolesDistribution' must be a set, not ${aKind distributionSet}"
-    else if unknownRoles != [ ] then
-      fail "`rolesDistribution' names ${quoted unknownRoles}${
-        suggestion (builtins.head unknownRoles) (builtins.attrNames roles)
+  # A set of the composition with something for some of its roles.
+  byRole =
+    key:
+    let
+      given = content.${key} or { };
+      unknown = lib.filter (name: !(roleSet ? ${name})) (builtins.attrNames given);
+    in
+    if !builtins.isAttrs given then
+      fail "`${key}' must be a set, not ${aKind given}"
+    else if unknown != [ ] then
+      fail "`${key}' names ${quoted unknown}${
+        suggestion (builtins.head unknown) (builtins.attrNames roles)
       }, but the roles are ${quoted (builtins.attrNames roles)}"
     else
-      builtins.mapAttrs (
-        name: _: if distributionSet ? ${name} then checkShare name distributionSet.${name} else 1
-      ) roles;
+      given;
+
+  distributionSet = byRole "rolesDistribution";
+  rolesDistribution = builtins.mapAttrs (
+    name: _: if distributionSet ? ${name} then checkShare name distributionSet.${name} else 1
+  ) roles;
+
+  # What NixOS Compose has for a whole composition, and nxc.container for each role.
+  texts =
+    key: pattern: example: given:
+    let
+      isOne = value: builtins.isString value && !builtins.hasContext value && builtins.match pattern value != null;
+      wrong = lib.filter (value: !isOne value) given;
+    in
+    if !builtins.isList given then
+      fail "`${key}' must be a list, not ${aKind given}"
+    else if wrong != [ ] then
+      fail "`${key}' has ${
+        if builtins.isString (builtins.head wrong) then
+          "`${builtins.unsafeDiscardStringContext (builtins.head wrong)}'"
+        else
+          aKind (builtins.head wrong)
+      }; write ${example}, as docker does"
+    else
+      given;
+  portsOf = byRole "dockerPorts";
+  volumes = texts "extraVolumes" patterns.volume "\"/here:/there\"" (content.extraVolumes or [ ]);
+  container = builtins.mapAttrs (name: _: {
+    ports = texts "dockerPorts.${name}" patterns.port "\"8443:443\"" (portsOf.${name} or [ ]);
+    inherit volumes;
+  }) roles;
 
   checkShare =
     name: share:
@@ -154,6 +187,9 @@ let
 in
 {
   inherit file roles rolesDistribution;
+  # role -> { ports, volumes }: what the composition says beside the roles' own nxc.container. No part of a role, since
+  # equal roles are one system.
+  inherit container;
   # role -> the role whose system is also its own.
   templates = builtins.mapAttrs templateOf roleSet;
   # host name -> role, as `rolesDistribution` says; a caller may distribute roles otherwise.

@@ -107,4 +107,6 @@ in
     needs
     assemble
     ;
+  # A flake's input may be of before there was any.
+  container = package.nxc.container or { };
 }

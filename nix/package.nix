@@ -89,7 +89,12 @@ let
       schema = "nxc.nixos.composition/1";
       name = composition;
       roles = builtins.attrNames reading.roles;
-      inherit (reading) rolesDistribution hosts warnings;
+      inherit (reading)
+        rolesDistribution
+        hosts
+        container
+        warnings
+        ;
       testScript = reading.testScript (builtins.mapAttrs (_: role: unit.configs.${role}) reading.hosts);
     };
   readings = builtins.mapAttrs readingOf units;
@@ -98,6 +103,7 @@ let
     inherit name;
     roles = builtins.attrNames outcomes;
     rolesDistribution = gather (_: unit: unit.reading.rolesDistribution);
+    container = gather (_: unit: unit.reading.container);
     hosts = builtins.listToAttrs (
       lib.concatMap (
         composition:
@@ -135,6 +141,8 @@ let
         );
         inherit parts;
         needs = builtins.mapAttrs (_: outcome: outcome.needs) outcomes;
+        # Its roles' own; `read' has what the composition says beside.
+        container = builtins.mapAttrs (_: outcome: outcome.container) outcomes;
         assemble = make;
       }
       // others;

@@ -77,6 +77,8 @@ in
 assert sound;
 visible
 // {
+  # Of no image: what it mentions is not built.
+  inherit (config.nxc) container;
   derivations = builtins.filter isDerivationPath (builtins.attrNames context);
   sources = builtins.filter (name: !isDerivationPath name) (builtins.attrNames context);
 }

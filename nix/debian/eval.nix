@@ -80,6 +80,13 @@ let
     name: role: debian.evalRole { inherit name role pkgs nodes; }
   ) read.roles;
   nodes = builtins.mapAttrs (_: role: evaluated.${role}.config) read.hosts;
+  inherit (import ../container.nix { inherit lib; }) join;
+  documentOf =
+    name: role:
+    let
+      document = debian.document role;
+    in
+    document // { container = join document.container read.container.${name}; };
 in
 {
   schema = "nxc.debian.composition/1";
@@ -87,6 +94,6 @@ in
   inherit (read) rolesDistribution warnings;
   # Forces the check of host names, and of a setup.toml that no role asks for.
   roles = builtins.seq read.hosts (
-    builtins.seq setupValues (builtins.mapAttrs (_: role: debian.document role) evaluated)
+    builtins.seq setupValues (builtins.mapAttrs documentOf evaluated)
   );
 }

@@ -69,7 +69,7 @@ let
           kernel = if boots then plain build.kernel else null;
           initrd = if boots then plain build.initialRamdisk else null;
         };
-        inherit (config.nxc) needs;
+        inherit (config.nxc) container needs;
       };
     in
     builtins.deepSeq outcome outcome;

@@ -3,6 +3,7 @@
 {
   lib,
   config,
+  options,
   pkgs,
   ...
 }:
@@ -24,6 +25,18 @@ let
     ]
   ) (builtins.attrValues config.fileSystems);
   need = option: need: { inherit need option; };
+
+  # Kernel settings that the role's author set, not NixOS itself: what it sets by itself does not matter in a container.
+  inherit (import ../container.nix { inherit lib; }) sysctl;
+  settings =
+    let
+      option = options.boot.kernel.sysctl;
+      within = builtins.match "(.*/nixos/modules/).*" (toString (builtins.head option.declarations));
+      isOwn = file: within != null && lib.hasPrefix (builtins.head within) (toString file);
+      set = lib.zipListsWith (file: definition: lib.optionalAttrs (!isOwn file) definition) option.files option.definitions;
+      names = lib.foldl (all: one: all // one) { } set;
+    in
+    lib.filterAttrs (name: value: names ? ${name} && value != null) config.boot.kernel.sysctl;
 in
 {
   imports = [ ../options ];
@@ -44,6 +57,8 @@ in
       ++ map (fs: need "fileSystems.\"${fs.mountPoint}\"" "mount") ofNetwork
       ++ lib.optional config.networking.firewall.enable (
         need "networking.firewall.enable" "net-admin"
-      );
+      )
+      ++ sysctl.needs settings;
+    nxc.container.sysctls = sysctl.own settings;
   };
 }

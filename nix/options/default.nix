@@ -2,6 +2,7 @@
 {
   imports = [
     ./boot.nix
+    ./container.nix
     ./needs.nix
     ./shared-dirs.nix
     ./unneeded.nix

@@ -8,8 +8,9 @@ from typing import Any
 
 from attrs import evolve
 
-from nxc_core.model import Guest
+from nxc_core.model import Container, Guest
 from nxc_debian import specs
+from nxc_debian.evaluation import to_container
 
 MANIFEST = Path(__file__).parents[2] / "nix/guest/manifest.json"
 LISTED = json.loads(MANIFEST.read_text())
@@ -57,6 +58,11 @@ def test_no_unit_is_named_twice_and_none_of_nxc_s_own() -> None:
 def test_only_a_guest_with_ssh_starts_its_sshd() -> None:
     assert guest(MACHINE).task["wants"]["sysinit.target"] == ["nxc-node.service", "nxc-sshd.service"]
     assert guest(CONTAINER).task["wants"]["sysinit.target"] == ["nxc-node.service"]
+
+
+def test_a_role_asks_for_what_its_document_says() -> None:
+    said = {"ports": ["80"], "volumes": [], "memory": None, "cpus": 2, "pids": None, "sysctls": {"a.b": "1"}}
+    assert to_container(said) == Container(ports=("80",), cpus=2.0, sysctls={"a.b": "1"})
 
 
 def role_key(**said: Any) -> str:

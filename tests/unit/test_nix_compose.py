@@ -128,7 +128,11 @@ def test_what_a_composition_says_is_read_without_its_packages(library: Library) 
         "rolesDistribution": {"a": ["one", "two"], "b": 1},
         "hosts": {"b": "b", "one": "a", "two": "a"},
         "testScript": "a script",
-        "warnings": ["<composition>: `dockerPorts' has no effect here"],
+        "container": {
+            "a": {"ports": ["80:80"], "volumes": []},
+            "b": {"ports": [], "volumes": []},
+        },
+        "warnings": [],
     }
 
 

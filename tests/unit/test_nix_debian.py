@@ -170,8 +170,36 @@ def test_script_may_be_a_function_of_the_machines(nix: Evaluator) -> None:
 
 
 def test_keys_of_other_tools_are_ignored_with_a_warning(nix: Evaluator) -> None:
-    document = nix.document("{ roles.a = { }; dockerPorts = { }; }")
-    assert "`dockerPorts' has no effect" in document["warnings"][0]
+    document = nix.document("{ roles.a = { }; nspawnPorts = { }; }")
+    assert "`nspawnPorts' has no effect" in document["warnings"][0]
+
+
+def test_ports_and_volumes_of_a_composition_are_added_to_the_roles_own(nix: Evaluator) -> None:
+    document = nix.document(
+        """{
+          dockerPorts.a = [ "8443:443" "80" ];
+          extraVolumes = [ "/shared:/shared:ro" ];
+          roles.a.nxc.container = { ports = [ 80 ]; volumes = [ "cache:/c" ]; memory = "512m"; };
+          roles.b = { };
+        }"""
+    )
+    assert document["warnings"] == []
+    asked = {name: role["container"] for name, role in document["roles"].items()}
+    assert asked["a"]["ports"] == ["80", "8443:443"]
+    assert asked["a"]["volumes"] == ["cache:/c", "/shared:/shared:ro"]
+    assert (asked["a"]["memory"], asked["a"]["cpus"], asked["a"]["pids"]) == ("512m", None, None)
+    assert (asked["b"]["ports"], asked["b"]["volumes"]) == ([], ["/shared:/shared:ro"])
+
+
+def test_what_a_role_asks_of_its_containers_changes_nothing_else_of_it(nix: Evaluator) -> None:
+    def role(said: str) -> Document:
+        found: Document = nix.document(f"{{ roles.a = {{ {said} }}; }}")["roles"]["a"]
+        return found
+
+    plain = role("")
+    asking = role('nxc.container = { ports = [ "1:2" ]; cpus = 1; pids = 9; memory = "1g"; };')
+    assert plain.pop("container") != asking.pop("container")
+    assert plain == asking
 
 
 SETUP = """
@@ -491,7 +519,7 @@ def test_kernel_time_locale_hosts_and_tmpfiles(roles: Document) -> None:
     assert files["etc/nxc/hosts.extra"]["text"] == "10.0.0.9 far away\n10.0.0.8 near\n"
     assert files["etc/tmpfiles.d/nxc.conf"]["text"] == "d /x 0755 root root -\n"
     asking = [need["option"] for need in role["needs"]]
-    assert asking == ["boot.kernelModules", "boot.kernelParams", "boot.kernel.sysctl"]
+    assert asking == ["boot.kernelModules", "boot.kernelParams", 'boot.kernel.sysctl."net.ipv4.ip_forward"']
     assert len(role["warnings"]) == 2
 
 

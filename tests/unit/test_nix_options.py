@@ -27,6 +27,7 @@ SILENT: Facts = {
     "users": {},
     "units": {},
     "warnings": [],
+    "container": {"ports": [], "volumes": [], "memory": None, "cpus": None, "pids": None, "sysctls": {}},
 }
 
 
@@ -147,6 +148,45 @@ def test_commands_run_once_the_machine_has_its_name(facts: Facts) -> None:
     assert (unit["wantedBy"], "sysinit.target" in unit["before"]) == (["sysinit.target"], True)
 
 
+def test_what_is_asked_of_a_container_is_told_and_no_more(facts: Facts) -> None:
+    assert facts["contained"]["container"] == {
+        "ports": ["80", "8443:443", "127.0.0.1:5353:53/udp", "[::1]:9000-9010:9000-9010"],
+        "volumes": ["/data:/data:ro", "cache:/var/cache"],
+        "memory": "512m",
+        "cpus": 1.5,
+        "pids": 500,
+        "sysctls": {},
+    }
+    assert {key: facts["contained"][key] for key in SILENT if key != "container"} == {
+        key: value for key, value in SILENT.items() if key != "container"
+    }
+
+
+def test_kernel_settings_are_the_machine_s_or_each_container_s_own(facts: Facts) -> None:
+    """One by one, and those only that the role's author wrote."""
+    role = facts["tuned"]
+    asking: dict[str, set[str]] = {}
+    for need in role["needs"]:
+        asking.setdefault(need["need"], set()).add(
+            need["option"].removeprefix("boot.kernel.sysctl.").strip('"')
+        )
+    assert asking == {
+        "sysctl": {"net.core.rmem_max", "kernel.semaphores", "vm.swappiness", "kernel.kptr_restrict"},
+        "namespaced-sysctl": {
+            *("net.ipv4.ip_forward", "net/ipv4/conf/eth0.5/forwarding", "net.core.somaxconn"),
+            *("kernel.sem", "kernel.shmmax", "fs.mqueue.msg_max"),
+        },
+    }
+    assert role["container"]["sysctls"] == {
+        "net.ipv4.ip_forward": "1",
+        "net.ipv4.conf.eth0/5.forwarding": "0",
+        "net.core.somaxconn": "4096",
+        "kernel.sem": "250 32000 32 128",
+        "kernel.shmmax": "1024",
+        "fs.mqueue.msg_max": "20",
+    }
+
+
 def test_what_is_not_needed_is_accepted_with_the_reason(facts: Facts) -> None:
     names = ["wait-online", "root-sshKeys", "baseBootCommands", "qemu-script"]
     warnings = facts["asking"]["warnings"]
@@ -178,6 +218,14 @@ def test_exports_that_others_cannot_reach_are_told(facts: Facts) -> None:
         ('nxc.users = { names = [ "a" ]; prefixHome = "users"; };', "nxc.users.prefixHome"),
         ('nxc.sharedDirs."/a".server = "a b";', "nxc.sharedDirs"),
         ('nxc.sharedDirs."/a".exported = true;', "exported"),
+        ('nxc.container.ports = [ "http" ];', "nxc.container.ports"),
+        ('nxc.container.ports = [ "1:2:3:4" ];', "nxc.container.ports"),
+        ('nxc.container.volumes = [ "data" ];', "nxc.container.volumes"),
+        ('nxc.container.volumes = [ "/a:b" ];', "nxc.container.volumes"),
+        ('nxc.container.memory = "much";', "nxc.container.memory"),
+        ("nxc.container.cpus = 0;", "nxc.container.cpus"),
+        ("nxc.container.pids = 0;", "nxc.container.pids"),
+        ('nxc.container.sysctls."vm.x" = "1";', "nxc.container.sysctls"),
     ],
 )
 def test_wrong_types_are_refused(base: tuple[Path, list[str]], text: str, words: str) -> None:

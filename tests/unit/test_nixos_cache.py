@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from nxc_core.errors import ConfigError, StateError
-from nxc_core.model import Guest, Kind
+from nxc_core.model import Container, Guest, Kind
 from nxc_nixos import nix
 from tests import nixos_bench
 from tests.nixos_bench import GUEST, RAMDISK, THREE, Bench
@@ -56,6 +56,28 @@ def test_the_test_script_evaluates_nothing(bench: Bench) -> None:
     found = bench.read()
     assert found.test_script == "alpha.fail('false')"
     assert [role.count for role in found.roles] == [1, 3, 1]
+
+
+def test_another_port_evaluates_one_role_at_most_and_builds_nothing(bench: Bench) -> None:
+    """What is asked of containers is in no derivation; what the composition says of it, in no role."""
+
+    def containers() -> dict[str, Container]:
+        base, op = bench.base(), bench.op()
+        examined = base.examine(bench.request(base, op), op)
+        return {role.name: role.container for role in examined.roles}
+
+    before = bench.evaluate()
+    assert containers()["alpha"] == Container()
+    bench.edit("testScript", 'dockerPorts.alpha = [ "80:80" ];\n  extraVolumes = [ "/x:/y" ];\n  testScript')
+    assert (bench.evaluate(), bench.roles()) == (before, [])
+    asked = containers()
+    assert asked["alpha"] == Container(ports=("80:80",), volumes=("/x:/y",))
+    assert asked["beta"] == Container(volumes=("/x:/y",))
+    bench.edit("alpha = { ... }: {", "alpha = { ... }: { nxc.container = { ports = [ 443 ]; cpus = 1; };")
+    assert bench.evaluate().package == before.package
+    assert bench.roles() == ["alpha"]
+    assert containers()["alpha"] == Container(ports=("443", "80:80"), volumes=("/x:/y",), cpus=1)
+    assert bench.roles() == [], "and it is kept"
 
 
 def test_one_role_of_ten_evaluates_one(bench: Bench) -> None:

@@ -84,7 +84,8 @@ def test_what_no_system_depends_on_is_in_no_part_of_it(tmp_path: Path) -> None:
     same = rest("a = 1; b = 2;", "testScript = ''x'';")
     assert rest("a = 1; b = 3;", "testScript = ''y'';") == same
     assert rest("c = 1;", "rolesDistribution = { a = 2; };") == same
-    assert rest("a = 1; b = 2;", "dockerPorts = { };") != same
+    assert rest("c = 1;", "dockerPorts = { }; extraVolumes = [ ];") == same
+    assert rest("a = 1; b = 2;", "meta = { };") != same
 
     def within(value: str) -> str:
         text = f"{{ roles = let c = {value}; in {{ a = c; }}; }}"

@@ -3,7 +3,7 @@ let
   inherit (lib) mkOption types;
   cfg = config.boot;
   settings = lib.filterAttrs (_: value: value != null) cfg.kernel.sysctl;
-  toText = value: if builtins.isBool value then (if value then "1" else "0") else toString value;
+  inherit (import ../../container.nix { inherit lib; }) sysctl toText;
   need = need: option: { inherit need option; };
 in
 {
@@ -54,6 +54,7 @@ in
     nxc.needs =
       lib.optional (cfg.kernelModules != [ ]) (need "kernel" "boot.kernelModules")
       ++ lib.optional (cfg.kernelParams != [ ]) (need "kernel" "boot.kernelParams")
-      ++ lib.optional (settings != { }) (need "sysctl" "boot.kernel.sysctl");
+      ++ sysctl.needs settings;
+    nxc.container.sysctls = sysctl.own settings;
   };
 }

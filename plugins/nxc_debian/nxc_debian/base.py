@@ -189,9 +189,10 @@ def _cache(op: Operation) -> Path:
 def _role(name: str, found: Evaluated) -> Role:
     given = found.distribution.get(name, 1)
     needs = tuple(Need(need=row["need"], option=row["option"]) for row in found.roles[name]["needs"])
+    asked = evaluation.to_container(found.roles[name]["container"])
     if isinstance(given, int):
-        return Role(name=name, count=given, needs=needs)
-    return Role(name=name, count=len(given), hosts=tuple(given), needs=needs)
+        return Role(name=name, count=given, needs=needs, container=asked)
+    return Role(name=name, count=len(given), hosts=tuple(given), needs=needs, container=asked)
 
 
 def _walk(root: Path, skipped: str) -> list[tuple[str, int, int, int, int]]:

@@ -12,7 +12,7 @@ from typing import Any
 from attrs import field, frozen
 
 from nxc_core.errors import BuildError, CommandError, ConfigError, PreflightError
-from nxc_core.model import Json
+from nxc_core.model import Container, Json
 from nxc_core.operation import Operation
 from nxc_core.paths import nix_dir
 from nxc_core.process import find_program
@@ -34,6 +34,18 @@ class Evaluated:
     distribution: Mapping[str, int | list[str]]
     test_script: str | None
     warnings: tuple[str, ...]
+
+
+def to_container(said: Mapping[str, Any]) -> Container:
+    """Take apart what a role asks of its containers."""
+    return Container(
+        ports=tuple(said["ports"]),
+        volumes=tuple(said["volumes"]),
+        memory=said["memory"],
+        cpus=said["cpus"],
+        pids=said["pids"],
+        sysctls=said["sysctls"],
+    )
 
 
 def project_root(source: Path) -> Path:

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from attrs import asdict, define, evolve, field, frozen
 
 from nxc_core.errors import NxcError
-from nxc_core.model import Guest, Kind, Need
+from nxc_core.model import Container, Guest, Kind, Need
 from nxc_core.operation import Operation
 from nxc_nixos import document, evaluation, expression, flakes, planning
 from nxc_nixos.cache import Cache
@@ -82,14 +82,19 @@ class Answers:
         self._put(*rows, ("package", key, found.package))
         return found
 
-    def needs(self, kind: Kind, guest: Guest) -> dict[str, tuple[Need, ...]]:
-        """Return what each role needs of the platform."""
+    def asked(self, kind: Kind, guest: Guest) -> dict[str, tuple[tuple[Need, ...], Container]]:
+        """Return what each role needs of the platform, and asks of its containers."""
         if self.op.dry:
             said = self._find_outputs(expression.find_target(kind, guest))["roles"]
             parts = {name: evaluation.to_part(role) for name, role in said.items()}
         else:
             parts = dict(self.evaluate(kind, guest).parts)
-        return {role: parts[name].needs for role, name in self.read().templates.items()}
+        read = self.read()
+        beside = {role: read.containers.get(role, Container()) for role in read.templates}
+        return {
+            role: (parts[name].needs, evaluation.join(parts[name].container, beside[role]))
+            for role, name in read.templates.items()
+        }
 
     def plan(self, kind: Kind, guest: Guest) -> list[str]:
         """Name what is to be built or fetched for a kind and a guest; nothing is written."""
@@ -124,7 +129,7 @@ class Answers:
         for name in names:
             kept = self._get("part", self._part_key(name, target))
             if kept is not None:
-                part = evaluation.to_kept_part(kept)
+                part = evaluation.to_part(kept)
                 if self.study.nix.store.holds(part.paths):
                     found[name] = part
         paths = [path for part in found.values() for path in part.paths]

@@ -13,7 +13,7 @@ from attrs import asdict, evolve
 
 from nxc_core.base import Base
 from nxc_core.errors import ConfigError, StateError
-from nxc_core.model import Artifact, BuildRequest, Composition, Finding, Guest, Kind, Role
+from nxc_core.model import Artifact, BuildRequest, Composition, Container, Finding, Guest, Kind, Role
 from nxc_core.operation import Operation
 from nxc_nixos import document, study
 from nxc_nixos import nix as asking
@@ -67,8 +67,11 @@ class NixosBase(Base[NixosOptions]):
 
     def examine(self, request: BuildRequest, op: Operation) -> Composition:
         """Evaluate the systems, and say what the roles need of the platform."""
-        needs = self._answers(request.composition.source, op).needs(request.kind, request.guest)
-        roles = tuple(evolve(role, needs=needs[role.name]) for role in request.composition.roles)
+        asked = self._answers(request.composition.source, op).asked(request.kind, request.guest)
+        roles = tuple(
+            evolve(role, needs=asked[role.name][0], container=asked[role.name][1])
+            for role in request.composition.roles
+        )
         return evolve(request.composition, roles=roles)
 
     def build(self, request: BuildRequest, op: Operation) -> Artifact:
@@ -151,14 +154,15 @@ def _to_composition(said: Reading, found: Study) -> Composition:
         name=source.parent.name if source.name in ("composition.nix", "compositions.nix") else source.stem,
         base=NixosBase.name,
         source=source,
-        roles=tuple(_to_role(name, said.distribution.get(name, 1)) for name in said.roles),
+        roles=tuple(_to_role(name, said) for name in said.roles),
         test_script=said.test_script,
         warnings=said.warnings,
         files=document.named_files(found.nix.store, said.test_script or ""),
     )
 
 
-def _to_role(name: str, given: int | Sequence[str]) -> Role:
+def _to_role(name: str, said: Reading) -> Role:
+    given, asked = said.distribution.get(name, 1), said.containers.get(name, Container())
     if isinstance(given, int):
-        return Role(name=name, count=given)
-    return Role(name=name, count=len(given), hosts=tuple(given))
+        return Role(name=name, count=given, container=asked)
+    return Role(name=name, count=len(given), hosts=tuple(given), container=asked)

@@ -11,7 +11,7 @@ from typing import Any
 from attrs import evolve, field, frozen
 
 from nxc_core.errors import BuildError, CommandError, NxcError
-from nxc_core.model import Need
+from nxc_core.model import Container, Need
 from nxc_core.operation import Operation
 from nxc_core.paths import nix_dir
 from nxc_nixos import nix as asking
@@ -35,7 +35,10 @@ _URIS = (
 
 @frozen(kw_only=True)
 class Reading:
-    """What a composition says. ``templates`` names for each role the one that is evaluated for it."""
+    """What a composition says. ``templates`` names for each role the one that is evaluated for it.
+
+    ``containers`` holds what is said of each role's beside the role itself.
+    """
 
     name: str
     roles: tuple[str, ...]
@@ -43,6 +46,7 @@ class Reading:
     test_script: str | None = field(repr=False)
     warnings: tuple[str, ...]
     templates: Mapping[str, str]
+    containers: Mapping[str, Container] = field(factory=dict)
 
     @property
     def evaluated(self) -> tuple[str, ...]:
@@ -52,10 +56,11 @@ class Reading:
 
 @frozen(kw_only=True)
 class Part:
-    """One role's derivations, each with its output (``<path>!out``), and what it needs of a platform."""
+    """One role's derivations, each with its output (``<path>!out``), and what it asks of a platform."""
 
     derivations: Mapping[str, str | None]
     needs: tuple[Need, ...] = ()
+    container: Container = Container()
 
     @property
     def paths(self) -> tuple[str, ...]:
@@ -196,18 +201,35 @@ def to_reading(value: Any) -> Reading:
         test_script=said["testScript"],
         warnings=tuple(said["warnings"]),
         templates=value["templates"],
+        containers={role: to_container(row) for role, row in said.get("container", {}).items()},
     )
 
 
 def to_part(said: Mapping[str, Any]) -> Part:
-    """Take apart what the library says of a role."""
-    needs = tuple(Need(need=row["need"], option=row["option"]) for row in said["needs"])
-    return Part(derivations=said["parts"], needs=needs)
+    """Take apart what the library says of a role, or what was kept of it."""
+    return Part(
+        derivations=said["parts"] if "parts" in said else said["derivations"],
+        needs=tuple(Need(need=row["need"], option=row["option"]) for row in said["needs"]),
+        container=to_container(said.get("container") or {}),
+    )
 
 
-def to_kept_part(kept: Mapping[str, Any]) -> Part:
-    """Take apart what was kept of a role."""
-    return Part(derivations=kept["derivations"], needs=tuple(Need(**row) for row in kept["needs"]))
+def to_container(said: Mapping[str, Any]) -> Container:
+    """Take apart what is asked of a role's containers; a library of before there was any says nothing."""
+    return Container(
+        ports=tuple(said.get("ports", ())),
+        volumes=tuple(said.get("volumes", ())),
+        memory=said.get("memory"),
+        cpus=said.get("cpus"),
+        pids=said.get("pids"),
+        sysctls=said.get("sysctls", {}),
+    )
+
+
+def join(own: Container, beside: Container) -> Container:
+    """Add what a composition says for a role to what the role says."""
+    ports = tuple(dict.fromkeys((*own.ports, *beside.ports)))
+    return evolve(own, ports=ports, volumes=tuple(dict.fromkeys((*own.volumes, *beside.volumes))))
 
 
 def is_impure(error: NxcError) -> bool:

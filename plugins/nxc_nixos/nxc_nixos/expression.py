@@ -128,13 +128,14 @@ class Driver:
 
 
 def _each(roles: Sequence[str], name: str) -> str:
-    """Spell a set with the parts and the needs of roles, each part by the function ``name``.
+    """Spell a set with the parts and the wishes of roles, each part by the function ``name``.
 
     An error on the way says which role it is of.
     """
     within = 'builtins.addErrorContext "while evaluating the role `${role}\'"'
     parts = f"builtins.mapAttrs (_: part: {within} ({name} part)) ({within} d.parts.${{role}})"
-    said = f"{{ parts = {parts}; needs = {within} d.needs.${{role}}; }}"
+    asked = f"needs = {within} d.needs.${{role}}; container = d.container.${{role}} or null;"
+    said = f"{{ parts = {parts}; {asked} }}"
     return f"builtins.listToAttrs (map (role: {{ name = role; value = {said}; }}) {spell(list(roles))})"
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from attrs import frozen
 
 ROLES = ("roles", "nodes")
-INERT = ("testScript", "rolesDistribution")
+INERT = ("testScript", "rolesDistribution", "dockerPorts", "extraVolumes")
 """What no role's system depends on."""
 _TOKEN = re.compile(
     r"""

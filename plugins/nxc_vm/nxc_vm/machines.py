@@ -43,7 +43,10 @@ class VirtualMachines(Flavour[Options]):
     """Stateless: machines, ports and multicast groups are in the journal, found again by any process."""
 
     gives = frozenset(
-        {"kernel", "kernel-modules", "mount", "net-admin", "sysctl", "time", "console", "reboot"}
+        {
+            *("kernel", "kernel-modules", "mount", "net-admin", "sysctl", "namespaced-sysctl"),
+            *("time", "console", "reboot"),
+        }
     )
     patience = 90.0
     appetite: ClassVar[Appetite]

@@ -10,7 +10,7 @@ let
 
   factsOf = config: {
     inherit (config) warnings;
-    inherit (config.nxc) needs;
+    inherit (config.nxc) container needs;
     refusals = map (item: item.message) (lib.filter (item: !item.assertion) config.assertions);
     users = builtins.mapAttrs (_: user: {
       inherit (user) uid home createHome;

@@ -43,10 +43,6 @@ in
         type = types.int;
         default = 4;
       };
-      kernel.sysctl = mkOption {
-        type = types.attrs;
-        default = { };
-      };
       postBootCommands = lines;
       loader = {
         grub.enable = flag (!config.boot.isContainer);

@@ -2,6 +2,7 @@
   ./freeform.nix
   ./nixpkgs.nix
   ./boot.nix
+  ./sysctl.nix
   ./file-systems.nix
   ./etc.nix
   ./networking.nix
