@@ -111,6 +111,11 @@ def explain_connection(error: BaseException, url: str) -> PreflightError | None:
             hint="pip install paramiko, or forward its socket: ssh -nNT -L /tmp/docker.sock:"
             "/var/run/docker.sock HOST, and DOCKER_HOST=unix:///tmp/docker.sock",
         )
+    if _has(chain, requests.exceptions.InvalidJSONError):  # which is an OSError, too
+        return PreflightError(
+            f"what listens at {place} is no container engine: it answers in no JSON",
+            hint="correct DOCKER_HOST, or docker.url",
+        )
     lost = (requests.exceptions.ConnectionError, urllib3.exceptions.ProtocolError, ConnectionError, OSError)
     if _has(chain, *lost):
         return PreflightError(
@@ -251,6 +256,4 @@ def _explain_answer(error: sdk.APIError, what: str) -> DeployError:
         if re.search(pattern, told, re.I | re.S):
             return DeployError(f"{what}: {meaning} ({told})", hint=hint)
     code = error.response.status_code if error.response is not None else "no status"
-    return DeployError(
-        f"{what}: the engine refuses ({code}): {told}", hint="see the engine's own log"
-    )
+    return DeployError(f"{what}: the engine refuses ({code}): {told}", hint="see the engine's own log")
