@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import datetime
 import hashlib
 import io
 import json
@@ -17,7 +16,6 @@ from attrs import frozen
 from docker import errors as sdk
 
 from nxc_core import DeployError, Operation
-from nxc_core.model import Observation
 from nxc_docker import compose, failures
 from nxc_docker.compose import DEPLOYMENT, FOLDER, NODE, Model, Service
 from nxc_docker.engine import Engine
@@ -198,66 +196,6 @@ def takes_writable_cgroups(image: str, model: Model, engine: Engine) -> bool:
     return True
 
 
-# Looking
-
-
-def look(name: str, engine: Engine) -> Observation:
-    """Say whether a container runs and, where not, how it ended."""
-    with failures.translated("asking the engine for a node", url=engine.url):
-        try:
-            state = engine.api.inspect_container(name)["State"]
-        except sdk.NotFound:
-            return Observation(alive=False, detail="its container is gone")
-    if state.get("Running") and not state.get("Paused"):
-        return Observation(alive=True)
-    return Observation(alive=False, detail=tell_end(state, lambda: last_line(name, engine)))
-
-
-def tell_end(state: Mapping[str, Any], last: Callable[[], str]) -> str:
-    """Say how a container ended, from what the engine knows of it."""
-    if state.get("Paused"):
-        return "its container is paused"
-    if str(state.get("Status", "")).lower() in ("created", "configured", "initialized"):
-        return f"its container was never started{_behind(str(state.get('Error') or ''))}"
-    code = state.get("ExitCode")
-    if state.get("OOMKilled"):
-        return f"its container took more memory than it may (exit code {code})"
-    if code == 0:
-        return "its systemd ended in good order"
-    if code == 137:
-        return "its container was killed (exit code 137)"
-    return f"its systemd ended with exit code {code}{_behind(last())}"
-
-
-def _behind(words: str) -> str:
-    return f": {words}" if words else ""
-
-
-def logs(name: str, engine: Engine, *, tail: int | str = "all", since: float | None = None) -> bytes:
-    """Return what a container wrote to its console, which is a terminal: one stream, as it came."""
-    api: Any = engine.api
-    given = {"stdout": 1, "stderr": 1, "tail": tail, **({"since": f"{since:.3f}"} if since else {})}
-    # The SDK's own call asks first whether there is a terminal.
-    with api._get(api._url("/containers/{0}/logs", name), params=given) as answer:  # noqa: SLF001
-        api._raise_for_status(answer)  # noqa: SLF001
-        content: bytes = answer.content
-        return content
-
-
-def last_line(name: str, engine: Engine) -> str:
-    """Return the last line of a container's console that says something."""
-    from nxc_core.lifecycle import printable
-
-    try:
-        text = logs(name, engine, tail=20).decode("utf-8", "replace")
-    except failures.TROUBLE:
-        return ""
-    said = [clean for line in text.splitlines() if (clean := printable(line).strip())]
-    # systemd says last that it gives up; why comes before
-    telling = [line for line in said if not line.startswith(("Exiting PID 1", "Freezing execution"))]
-    return (telling or said or [""])[-1]
-
-
 # Taking away
 
 
@@ -329,62 +267,3 @@ def remove_volume(name: str, engine: Engine, deployment: str, op: Operation) -> 
     ):
         if is_ours(engine.api.inspect_volume(name).get("Labels"), deployment, op):
             engine.api.remove_volume(name, force=True)
-
-
-# Power and plug
-
-
-def signal(name: str, number: str, engine: Engine) -> None:
-    """Send a signal to the first process; a container that does not run has its peace."""
-    try:
-        engine.api.kill(name, signal=number)
-    except sdk.NotFound:
-        return
-    except sdk.APIError as error:
-        if not re.search(
-            "is not running|container state improper|can only kill running", failures.said(error)
-        ):
-            raise
-
-
-def start_again(name: str, engine: Engine) -> float:
-    """Start a container that has ended; returns the engine's time just before, for its console."""
-    before = engine.api.inspect_container(name)["State"]
-    engine.api.start(name)
-    return _seconds(str(before.get("FinishedAt") or ""))
-
-
-def _seconds(stamp: str) -> float:
-    """Read a time as engines write it, with nanoseconds and any zone."""
-    found = re.match(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.\d+)?(.*)", stamp)
-    if found is None or stamp.startswith("0001"):
-        return 0.0
-    zone = "+00:00" if found[3] in ("Z", "") else found[3]
-    return datetime.datetime.fromisoformat(found[1] + zone).timestamp() + float(found[2] or 0)
-
-
-def find_network(name: str, engine: Engine, op: Operation) -> str:
-    """Return the id of the deployment's network; raises DeployError where it is gone."""
-    for one in engine.api.networks(filters={"label": f"{DEPLOYMENT}={name}"}):
-        if is_ours(one.get("Labels"), name, op):
-            return str(one["Id"])
-    raise DeployError(f"the network {name} is gone", hint="`nxc down` takes away what is left")
-
-
-def unplug(container: str, network: str, engine: Engine) -> None:
-    """Take a container out of a network; one that is not in it stays so."""
-    if _is_plugged(container, network, engine):
-        engine.api.disconnect_container_from_network(container, network)
-
-
-def plug(container: str, network: str, address: str, alias: str, engine: Engine) -> None:
-    """Put a container into a network with the address it had; one that is in it stays so."""
-    if not _is_plugged(container, network, engine):
-        engine.api.connect_container_to_network(container, network, ipv4_address=address, aliases=[alias])
-
-
-def _is_plugged(container: str, network: str, engine: Engine) -> bool:
-    joined = engine.api.inspect_container(container)["NetworkSettings"]["Networks"] or {}
-    if engine.profile.engine == "podman":  # says the name for the id
-        return engine.api.inspect_network(network)["Name"] in joined
-    return any(one.get("NetworkID") == network for one in joined.values())

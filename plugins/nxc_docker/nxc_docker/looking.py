@@ -1,0 +1,77 @@
+"""What an engine knows of a container: whether it runs, how it ended, what it wrote to its console."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from docker import errors as sdk
+
+from nxc_core.lifecycle import printable
+from nxc_core.model import Observation
+from nxc_docker import failures
+from nxc_docker.engine import Engine
+
+CONSOLE_LINES = 20_000
+"""So many of a console are kept."""
+
+
+def look(name: str, engine: Engine) -> Observation:
+    """Say whether a container runs and, where not, how it ended."""
+    with failures.translated("asking the engine for a node", url=engine.url):
+        try:
+            state = engine.api.inspect_container(name)["State"]
+        except sdk.NotFound:
+            return Observation(alive=False, detail="its container is gone")
+    if state.get("Running") and not state.get("Paused"):
+        return Observation(alive=True)
+    return Observation(alive=False, detail=tell_end(state, lambda: last_line(name, engine)))
+
+
+def tell_end(state: Mapping[str, Any], last: Callable[[], str]) -> str:
+    """Say how a container ended, from what the engine knows of it."""
+    if state.get("Paused"):
+        return "its container is paused"
+    if str(state.get("Status", "")).lower() in ("created", "configured", "initialized"):
+        return f"its container was never started{_behind(str(state.get('Error') or ''))}"
+    code = state.get("ExitCode")
+    if state.get("OOMKilled"):
+        return f"its container took more memory than it may (exit code {code})"
+    if code == 0:
+        return "its systemd ended in good order"
+    if code == 137:
+        return "its container was killed (exit code 137)"
+    return f"its systemd ended with exit code {code}{_behind(last())}"
+
+
+def _behind(words: str) -> str:
+    return f": {words}" if words else ""
+
+
+def logs(name: str, engine: Engine, *, tail: int | str = "all", since: float | None = None) -> bytes:
+    """Return what a container wrote to its console, which is a terminal: one stream, as it came."""
+    api: Any = engine.api
+    given = {"stdout": 1, "stderr": 1, "tail": tail, **({"since": f"{since:.3f}"} if since else {})}
+    # The SDK's own call asks first whether there is a terminal.
+    with api._get(api._url("/containers/{0}/logs", name), params=given) as answer:  # noqa: SLF001
+        api._raise_for_status(answer)  # noqa: SLF001
+        content: bytes = answer.content
+        return content
+
+
+def last_line(name: str, engine: Engine) -> str:
+    """Return the last line of a container's console that says something."""
+    try:
+        text = logs(name, engine, tail=20).decode("utf-8", "replace")
+    except failures.TROUBLE:
+        return ""
+    said = [clean for line in text.splitlines() if (clean := printable(line).strip())]
+    # systemd says last that it gives up; why comes before
+    telling = [line for line in said if not line.startswith(("Exiting PID 1", "Freezing execution"))]
+    return (telling or said or [""])[-1]
+
+
+def clean_console(content: bytes) -> bytes:
+    """Drop the returns that a terminal adds to those that systemd writes itself."""
+    return re.sub(rb"\r+\n", b"\n", content)

@@ -1,0 +1,167 @@
+"""What is done with a node that is there: looking at it, talking to it, its power and its plug."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Collection
+from pathlib import Path
+
+from nxc_core import DeployError, Flavour, NxcError, Operation
+from nxc_core.connect import Connection
+from nxc_core.model import Node, Observation, Plan
+from nxc_docker import compose, containers, failures, looking, power
+from nxc_docker import engine as engines
+from nxc_docker.connection import EngineConnection
+from nxc_docker.engine import Engine
+from nxc_docker.options import DockerOptions
+
+SHUTDOWN = 30.0
+"""Seconds in which a node must have gone down in good order; then its power is cut."""
+PACE = 0.02
+"""Seconds per node between looks at booting consoles, so that looking costs a tenth of a processor."""
+AWAKE = b"nxc: this is "
+CHOKED = b"Failed to create inotify object"
+"""What systemd writes before it hangs for ever, half started."""
+CHOKING = 5.0
+"""Seconds after which that is taken for its end: a service may write it, too, and the node be ready."""
+
+
+class Nodes(Flavour[DockerOptions]):
+    """Stateless but for when it last looked: what exists is labelled in the engine, and in the journal."""
+
+    patience = 120.0
+
+    def __init__(self, options: DockerOptions) -> None:
+        super().__init__(options)
+        self.pace = PACE
+        self._looked: dict[str, float] = {}
+        self._since: dict[str, float] = {}
+        self._choked: dict[str, float] = {}
+
+    def deadline(self, op: Operation) -> float:
+        """A crowded machine takes longer."""
+        crowding = os.getloadavg()[0] / (os.cpu_count() or 1)
+        return self.patience * min(max(crowding, 1.0), 4.0)
+
+    def of(self, node: Node) -> Engine:
+        """The engine that has the node, whatever the environment says now."""
+        return engines.connect(self.options, url=str(node.facts["engine"]))
+
+    # Looking
+
+    def awake(self, node: Node, op: Operation) -> bool:
+        """Whether the console says that the node knows who it is."""
+        now = time.monotonic()
+        if now - self._looked.get(node.name, 0.0) < self.pace:
+            return False
+        self._looked[node.name] = now
+        try:
+            said = looking.logs(container_of(node), self.of(node), since=self._since.get(node.name))
+        except failures.TROUBLE:
+            return True  # asking tells what is wrong
+        if AWAKE + node.name.encode() in said:
+            self._choked.pop(node.name, None)
+            return True
+        if CHOKED in said:
+            self._choked.setdefault(node.name, now)
+        return False
+
+    def observe(self, node: Node, op: Operation) -> Observation:
+        """Whether the container runs, and how it ended where it does not."""
+        if time.monotonic() - self._choked.get(node.name, float("inf")) > CHOKING:
+            told = "its systemd hangs for lack of inotify instances: raise fs.inotify.max_user_instances"
+            return Observation(alive=False, detail=told)
+        return looking.look(container_of(node), self.of(node))
+
+    def connect(self, node: Node, op: Operation) -> Connection | None:
+        """Talk through the engine's API."""
+        return EngineConnection(self.of(node), container_of(node), op.cancel)
+
+    def console(self, node: str, op: Operation) -> Path:
+        """Where the console is kept; written anew while the engine has it."""
+        known = op.journal.nodes().get(node)
+        if known is not None:
+            with contextlib.suppress(NxcError):  # no engine: what was kept before stays
+                save_console(node, container_of(known), self.of(known), op)
+        return _log(node, op)
+
+    # Power
+
+    def crash(self, node: Node, op: Operation) -> None:
+        """Kill every process of the node."""
+        engine = self.of(node)
+        with failures.translated(f"killing {node.name}", url=engine.url):
+            power.signal(container_of(node), "SIGKILL", engine)
+        op.wait(f"end of {node.name}", lambda: not self._runs(node), timeout=SHUTDOWN)
+
+    def restart(self, node: Node, plan: Plan, op: Operation) -> None:
+        """Start the node's container again, its files as they were; one that is gone is made anew."""
+        engine = self.of(node)
+        if container_of(node) in containers.list_containers(engine, op.name, op):
+            self._start_again(node, engine)
+            op.node(node)
+        else:
+            self.bring_up(plan, [node.name], op)
+
+    def bring_up(self, plan: Plan, names: Collection[str], op: Operation) -> None:
+        """Make and start the containers of some nodes, and report them."""
+        raise NotImplementedError
+
+    def reboot(self, node: Node, op: Operation) -> None:
+        """Tell systemd to go down in good order, and start it again: no container may reboot by itself."""
+        engine = self.of(node)
+        with failures.translated(f"shutting down {node.name}", url=engine.url):
+            power.signal(container_of(node), compose.STOP_SIGNAL, engine)
+        try:
+            op.wait(f"shutdown of {node.name}", lambda: not self._runs(node), timeout=SHUTDOWN)
+        except failures.EngineLost:
+            raise
+        except DeployError:
+            self.crash(node, op)
+        self._start_again(node, engine)
+
+    def _runs(self, node: Node) -> bool:
+        return looking.look(container_of(node), self.of(node)).alive
+
+    def _start_again(self, node: Node, engine: Engine) -> None:
+        with failures.translated(f"starting {node.name} again", url=engine.url):
+            self._since[node.name] = power.start_again(container_of(node), engine)
+        self._looked.pop(node.name, None)
+        self._choked.pop(node.name, None)
+
+    # Links
+
+    def block(self, node: Node, op: Operation) -> None:
+        """Take the node out of its network; the engine still reaches it."""
+        engine = self.of(node)
+        with failures.translated(f"cutting {node.name} off", url=engine.url):
+            power.unplug(container_of(node), power.find_network(op.name, engine, op), engine)
+
+    def unblock(self, node: Node, op: Operation) -> None:
+        """Put it into its network again, with the same address."""
+        engine = self.of(node)
+        with failures.translated(f"joining {node.name} again", url=engine.url):
+            network = power.find_network(op.name, engine, op)
+            power.plug(container_of(node), network, str(node.facts["address"]), node.name, engine)
+
+
+def container_of(node: Node) -> str:
+    """Return the name of a node's container."""
+    return str(node.facts["container"])
+
+
+def save_console(node: str, container: str, engine: Engine, op: Operation) -> None:
+    """Keep what the engine has of a node's console; where it has none, what was kept before stays."""
+    try:
+        content = looking.logs(container, engine, tail=looking.CONSOLE_LINES)
+    except failures.TROUBLE:
+        return
+    path = _log(node, op)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(looking.clean_console(content))
+
+
+def _log(node: str, op: Operation) -> Path:
+    return op.dir / "log" / f"{node}.log"
