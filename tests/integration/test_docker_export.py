@@ -395,7 +395,7 @@ def test_the_same_deployment_is_exported_alike(
         folder = tmp_path / place / "export"
         folder.mkdir(parents=True)
         op = operation(tmp_path / "op", shared_cache)
-        export.write(draw(folder, built, ASKED), folder, cgroup=export.local_cgroup(), op=op)
+        export.write(draw(folder, built, ASKED), folder, cgroup=export.choose_cgroup(), op=op)
         files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
         found.append({str(path.relative_to(folder)): path.read_bytes() for path in files})
     assert found[0] == found[1]

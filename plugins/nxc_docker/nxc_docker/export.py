@@ -25,8 +25,10 @@ Start the nodes: `docker-compose up -d`, on a machine with docker 20.10 or later
 """
 
 
-def local_cgroup() -> Literal[1, 2]:
-    """Return the version of control groups that this machine has."""
+def choose_cgroup(wanted: Literal["auto", "v1", "v2"] = "auto") -> Literal[1, 2]:
+    """Return the version of control groups that is wanted, by default that of this machine."""
+    if wanted != "auto":
+        return 1 if wanted == "v1" else 2
     return 2 if Path("/sys/fs/cgroup/cgroup.controllers").exists() else 1
 
 

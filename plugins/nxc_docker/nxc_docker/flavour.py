@@ -148,11 +148,11 @@ class Docker(Nodes):
     # Beside a deployment
 
     def export(self, plan: Plan, folder: Path, op: Operation) -> None:
-        """Write compose file and images, for machines with control groups as this one's."""
+        """Write compose file and images."""
         export.write(
             plan,
             folder,
-            cgroup=export.local_cgroup(),
+            cgroup=export.choose_cgroup(self.options.cgroup),
             privileged=self.options.privileged,
             memory=launch.memory(self.options),
             op=op,

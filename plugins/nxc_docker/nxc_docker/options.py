@@ -47,6 +47,10 @@ class DockerOptions:
         default=False,
         metadata={"help": "NixOS: put the store into the image, to share or push it, instead of mounting it"},
     )
+    cgroup: Literal["auto", "v1", "v2"] = field(
+        default="auto",
+        metadata={"help": "control groups of the machines that `nxc export` is for; auto: as this one's"},
+    )
     memory: str | None = field(
         default=None, metadata={"help": "memory limit of a node whose role sets none, as 512m or 2g"}
     )
