@@ -13,8 +13,24 @@ let
     type = types.listOf types.str;
     default = [ ];
   };
+  # Of a setting that systemd takes several times, lists are added up; any other has one value.
+  setting = lib.mkOptionType {
+    name = "systemd option";
+    description = "text, number, boolean, path, package, or list of these";
+    check =
+      value:
+      builtins.all (item: !builtins.isFunction item && (!builtins.isAttrs item || lib.isDerivation item)) (
+        lib.toList value
+      );
+    merge =
+      loc: defs:
+      if builtins.any (def: builtins.isList def.value) defs then
+        lib.concatMap (def: lib.toList def.value) defs
+      else
+        lib.mergeEqualOption loc defs;
+  };
   section = mkOption {
-    type = types.attrsOf types.anything;
+    type = types.attrsOf setting;
     default = { };
   };
   code = mkOption {
@@ -175,26 +191,12 @@ let
     // others "path" cfg.paths
     // lib.mapAttrs' (
       name: unit: lib.nameValuePair "${name}.target" (unit // { text = render.plain "" unit { }; })
-    ) cfg.targets
-    // lib.listToAttrs (
-      lib.concatMap (
-        service:
-        lib.optional (service.value.startAt != [ ]) (
-          lib.nameValuePair "${service.name}.timer" (
-            timerDefaults
-            // {
-              wantedBy = [ "timers.target" ];
-              text = "[Timer]\n${lib.concatMapStrings (time: "OnCalendar=${time}\n") service.value.startAt}";
-            }
-          )
-        )
-      ) (lib.mapAttrsToList lib.nameValuePair cfg.services)
-    );
-  timerDefaults = {
-    enable = true;
-    requiredBy = [ ];
-    overrideStrategy = "asDropinIfExists";
-  };
+    ) cfg.targets;
+  listening =
+    unit: key: streams:
+    lib.optionalAttrs (streams != [ ]) {
+      ${key} = lib.toList (unit.socketConfig.${key} or [ ]) ++ streams;
+    };
   others =
     kind: set:
     lib.mapAttrs' (
@@ -204,12 +206,10 @@ let
         // {
           text = render.plain kind unit (
             unit."${kind}Config"
-            // lib.optionalAttrs (kind == "socket" && unit.listenStreams != [ ]) {
-              ListenStream = unit.listenStreams;
-            }
-            // lib.optionalAttrs (kind == "socket" && unit.listenDatagrams != [ ]) {
-              ListenDatagram = unit.listenDatagrams;
-            }
+            // lib.optionalAttrs (kind == "socket") (
+              listening unit "ListenStream" unit.listenStreams
+              // listening unit "ListenDatagram" unit.listenDatagrams
+            )
           );
         }
       )
@@ -243,6 +243,11 @@ in
     readOnly = true;
     description = "The units of the role as the builder wants them.";
   };
+
+  config.systemd.timers = builtins.mapAttrs (_: service: {
+    wantedBy = [ "timers.target" ];
+    timerConfig.OnCalendar = service.startAt;
+  }) (lib.filterAttrs (_: service: service.enable && service.startAt != [ ]) cfg.services);
 
   config.nxc.debian.units = {
     files = builtins.mapAttrs (_: unit: unit.text) (lib.filterAttrs (name: unit: !isDropin name unit) enabled);
