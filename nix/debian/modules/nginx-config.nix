@@ -21,11 +21,19 @@ let
     proxy_set_header X-Forwarded-Server $host;
   '';
 
+  # With a variable in it, the name is looked up for each request and not at start.
+  proxyPass =
+    value:
+    if value.proxyPass != null && cfg.proxyResolveWhileRunning then
+      "set $nix_proxy_target \"${value.proxyPass}\";\nproxy_pass $nix_proxy_target;\n"
+    else
+      directive "proxy_pass" value.proxyPass;
+
   location =
     { name, value }:
     block "location ${name}" (
       lib.concatStrings [
-        (directive "proxy_pass" value.proxyPass)
+        (proxyPass value)
         (lib.optionalString value.proxyWebsockets ''
           proxy_http_version 1.1;
           proxy_set_header Upgrade $http_upgrade;
@@ -120,6 +128,24 @@ let
       + lines group.extraConfig
     );
 
+  proxying = ''
+    proxy_redirect off;
+    proxy_connect_timeout ${cfg.proxyTimeout};
+    proxy_send_timeout ${cfg.proxyTimeout};
+    proxy_read_timeout ${cfg.proxyTimeout};
+    proxy_http_version 1.1;
+    proxy_set_header "Connection" "";
+  ''
+  + proxyHeaders;
+
+  resolver = lib.optionalString (cfg.resolver.addresses != [ ]) "resolver ${
+    lib.concatStringsSep " " (
+      cfg.resolver.addresses
+      ++ lib.optional (cfg.resolver.valid != "") "valid=${cfg.resolver.valid}"
+      ++ lib.optional (!cfg.resolver.ipv6) "ipv6=off"
+    )
+  };\n";
+
   optimisation = ''
     sendfile on;
     tcp_nopush on;
@@ -160,6 +186,8 @@ in
     (lines cfg.commonHttpConfig)
     (lib.optionalString cfg.recommendedOptimisation optimisation)
     (lib.optionalString cfg.recommendedGzipSettings compression)
+    (lib.optionalString cfg.recommendedProxySettings proxying)
+    resolver
     (lib.concatStrings (lib.mapAttrsToList upstream cfg.upstreams))
     (lib.concatMapStrings server (builtins.attrValues cfg.virtualHosts))
     (lines cfg.appendHttpConfig)

@@ -69,6 +69,31 @@ let
     };
   };
 
+  upstreamServer = types.submodule {
+    freeformType = types.attrsOf (
+      types.oneOf [
+        types.bool
+        types.int
+        types.str
+      ]
+    );
+    options.backup = flag false "Whether it is asked only where the others do not answer.";
+  };
+
+  resolver = types.submodule {
+    options = {
+      addresses = mkOption {
+        type = types.listOf types.str;
+        default = [ ];
+      };
+      valid = mkOption {
+        type = types.str;
+        default = "";
+      };
+      ipv6 = flag true "Whether IPv6 addresses are asked for.";
+    };
+  };
+
   virtualHost = types.submodule (
     { name, ... }:
     {
@@ -132,7 +157,7 @@ in
       type = types.attrsOf (
         types.submodule {
           options.servers = mkOption {
-            type = types.attrsOf (types.attrsOf types.unspecified);
+            type = types.attrsOf upstreamServer;
             default = { };
           };
           options.extraConfig = lines "Lines added to it.";
@@ -147,6 +172,17 @@ in
       description = "Largest request.";
     };
     recommendedProxySettings = flag false "Whether usual headers are set for proxied requests.";
+    proxyTimeout = mkOption {
+      type = types.str;
+      default = "60s";
+      description = "How long recommendedProxySettings waits for a server behind.";
+    };
+    proxyResolveWhileRunning = flag false "Whether names in proxyPass are looked up for each request, by resolver.";
+    resolver = mkOption {
+      type = resolver;
+      default = { };
+      description = "Name servers that it asks itself.";
+    };
     recommendedOptimisation = flag false "Whether usual settings for speed are set.";
     recommendedGzipSettings = flag false "Whether answers are compressed.";
     recommendedTlsSettings = flag false "Accepted and without effect.";
@@ -157,10 +193,21 @@ in
   };
 
   config = lib.mkIf cfg.enable {
-    assertions = lib.mapAttrsToList (name: host: {
-      assertion = !(host.addSSL || host.onlySSL || host.forceSSL || host.enableACME);
-      message = "services.nginx.virtualHosts.${name}: the debian base sets up no TLS; write it in extraConfig, or use --base nixos";
-    }) cfg.virtualHosts;
+    assertions =
+      lib.mapAttrsToList (name: host: {
+        assertion = !(host.addSSL || host.onlySSL || host.forceSSL || host.enableACME);
+        message = "services.nginx.virtualHosts.${name}: the debian base sets up no TLS; write it in extraConfig, or use --base nixos";
+      }) cfg.virtualHosts
+      ++ lib.mapAttrsToList (name: group: {
+        assertion = group.servers != { } || group.extraConfig != "";
+        message = "services.nginx.upstreams.${name} has no servers: nginx would not start";
+      }) cfg.upstreams
+      ++ [
+        {
+          assertion = cfg.proxyResolveWhileRunning -> cfg.resolver.addresses != [ ];
+          message = "services.nginx.proxyResolveWhileRunning looks names up by services.nginx.resolver, whose addresses are empty";
+        }
+      ];
     environment.systemPackages = [ cfg.package ];
     nxc.debian.enabledUnits = [ "nginx.service" ];
     systemd.services.nginx.wantedBy = [ "multi-user.target" ];
