@@ -199,7 +199,6 @@ in
     p7zip = [ "p7zip-full" ];
     php = [ "php-cli" ];
     pixz = [ "pixz" ];
-    postgresql = [ "postgresql" ];
     python311 = [ "python3" ];
     python3Full = [ "python3" ];
     python3Minimal = [ "python3" ];
@@ -257,7 +256,6 @@ in
     openmpi = "mpirun";
     openssh = "ssh";
     p7zip = "7z";
-    postgresql = "psql";
     procps = "ps";
     psmisc = "killall";
     python3 = "python3";

@@ -14,6 +14,7 @@
   ./nfs.nix
   ./nginx.nix
   ./openssh.nix
+  ./postgresql.nix
   ./shared-dirs.nix
   ./systemd.nix
   ./tmpfiles.nix

@@ -44,6 +44,13 @@ let
       mirrored
       ;
   };
+  postgresql = import ./postgresql.nix {
+    inherit
+      lib
+      kinds
+      mirrored
+      ;
+  };
   writing = import ./writers.nix { inherit lib kinds pkgs; };
 
   noBuild =
@@ -76,6 +83,7 @@ let
     // refused
     // writing
     // python
+    // postgresql
     // {
       inherit lib system pkgs;
       formats = import ./formats.nix {
