@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import sys
 from pathlib import Path
@@ -39,6 +40,7 @@ class LifeContract(FlavourHooks):
             assert running.op.claimed(), "nothing was claimed, so nobody could find what was started"
             for name in running:
                 _talk(running, name)
+            _look_at_networks(running)
             with pytest.raises(CommandError) as late:
                 running.connection(name).run(("sleep", "30"), timeout=0.5)
             assert late.value.code is None, f"a late command was answered with code {late.value.code}"
@@ -118,6 +120,17 @@ class LifeContract(FlavourHooks):
         answers = read_answers(process.run(argv, env=child_environment(), timeout=300).text)
         assert answers == dict.fromkeys(running, "42\n"), f"another process was answered {answers}"
         self.nothing_left(session, "after another process took it down")
+
+
+def _look_at_networks(running: Running) -> None:
+    """Where a network is claimed, the next deployment must not be given the same subnet."""
+    claimed = [found.kind for found in running.op.claimed() if "network" in found.kind]
+    taken = [ipaddress.ip_network(one, strict=False) for one in running.flavour.taken(running.op)]
+    for network in running.deployment.networks if claimed else ():
+        subnet = ipaddress.ip_network(network.subnet)
+        assert any(subnet.overlaps(one) for one in taken if one.version == 4), (
+            f"{claimed[0]} is claimed, but taken() does not list {network.subnet}, which it has"
+        )
 
 
 def _talk(running: Running, name: str) -> None:

@@ -12,10 +12,9 @@ from typing import Any
 import pytest
 
 from nxc_core.errors import DeployError, Interrupted, NxcError
-from nxc_core.flavour import Console, Flavour, Links, Power
+from nxc_core.flavour import Flavour
 from nxc_core.model import Event, NodeState, Plan, Status
 from nxc_core.operation import Operation
-from nxc_core.session import Session
 from nxc_core.testing.hooks import FlavourHooks, proof
 from nxc_core.testing.secrecy import exposed_files, heard_commands, key_material, living_commands
 from nxc_core.testing.workbench import Crash, Plug, Watch, When, Workbench
@@ -146,45 +145,3 @@ class TroubleContract(FlavourHooks):
         except DeployError as error:
             return error.message
         return ""
-
-    # What a flavour may offer
-
-    def test_power(self, session: Workbench, composition: Path) -> None:
-        """A node that is cut off is seen to be gone, and boots again as the same instance."""
-        flavour = self._offers(session, Power)
-        with self.up(session, composition) as running:
-            name = next(iter(running))
-            former = running.outcome(name).boot_id
-            flavour.crash(running.node(name), running.op)
-            seen = flavour.observe(running.node(name), running.op)
-            assert not seen.alive and seen.detail, f"{name} was crashed, but observe() says {seen}"
-            flavour.restart(running.node(name), running.plan(), running.op)
-            running.reach(name, former)
-            outcome = running.outcome(name)
-            assert outcome.state is NodeState.READY, f"{name} did not come back: {outcome.cause}"
-            assert not former or outcome.boot_id != former, f"{name} shows the boot id of before its crash"
-        self.nothing_left(session, "after crash, restart and down")
-
-    def test_console(self, session: Workbench, composition: Path) -> None:
-        """Each node's console is kept in a file of its own."""
-        flavour = self._offers(session, Console)
-        with self.up(session, composition) as running:
-            files = {name: flavour.console(name, running.op) for name in running}
-            assert len(set(files.values())) == len(files), f"nodes share a console: {files}"
-            empty = [name for name, path in files.items() if not path.exists() or not path.stat().st_size]
-            assert not empty, f"the consoles of {', '.join(empty)} are empty"
-
-    def test_links(self, session: Workbench, composition: Path) -> None:
-        """A node that is cut off its networks is still reached by nxc itself, and joins again."""
-        flavour = self._offers(session, Links)
-        with self.up(session, composition) as running:
-            name = next(iter(running))
-            for act in (flavour.block, flavour.block, flavour.unblock, flavour.unblock):
-                act(running.node(name), running.op)
-                assert proof(running, name)[0] == running.deployment.instances[name]
-
-    def _offers(self, session: Session, protocol: Any) -> Any:
-        flavour = self.driver(session)
-        if not isinstance(flavour, protocol):
-            pytest.skip(f"{flavour.name} does not offer {protocol.__name__}")
-        return flavour

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from faulty_plugin import BASES, FLAVOURS
+from faulty_plugin import BASES, FLAVOURS, OFFERS
 
 from nxc_core.model import Guest
 from nxc_core.testing import BaseContract, FlavourContract
@@ -55,7 +55,7 @@ class FaultyBase(BaseContract):
         composition.write_text(COMPOSITION.replace("hello", "hello again"))
 
 
-for _name in FLAVOURS:
+for _name in (*FLAVOURS, *OFFERS):
     globals()[f"Test{_name}"] = type(f"Test{_name}", (FaultyFlavour,), {"flavour": _name.lower()})
 for _name in BASES:
     globals()[f"Test{_name}"] = type(f"Test{_name}", (FaultyBase,), {"base": _name.lower()})

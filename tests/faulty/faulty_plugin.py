@@ -14,6 +14,7 @@ FLAVOURS = (
     *("Impostor", "Ruthless", "Undead", "Blind", "Starter", "Stateful", "Lazy", "Shared", "Unexplained"),
     *("Undecided", "Misnamed"),
 )
+OFFERS = ("Generous", "Prudish", "Babbling", "Crowded", "Dozy", "Rooted", "Frank")
 BASES = ("Steady", "Restless", "Inhospitable", "Shortsighted", "Random", "Boastful", "Wilful", "Curt")
 
 
@@ -22,6 +23,8 @@ def nxc_flavours() -> Iterator[FlavourEntry]:
     """Offer the flavours."""
     for name in FLAVOURS:
         yield FlavourEntry(name=name.lower(), summary="faulty", target=f"faulty_flavours:{name}")
+    for name in OFFERS:
+        yield FlavourEntry(name=name.lower(), summary="faulty", target=f"faulty_offers:{name}")
 
 
 @hookimpl
