@@ -118,7 +118,7 @@ def _spell_answer(answer: Completed | NxcError) -> dict[str, Any]:
 
 def _show_answer(nxc: Invocation, prefix: str, answer: Completed | NxcError) -> None:
     """Show bytes as they are from one node to a file, else lines that cannot steer the terminal."""
-    from nxc_core.lifecycle import printable
+    from nxc_core.output import printable
 
     nxc.pause()
     if isinstance(answer, NxcError):
@@ -275,7 +275,7 @@ def logs(
     deployment: Which = None,
 ) -> None:
     """Show a node's console."""
-    from nxc_core.lifecycle import printable
+    from nxc_core.output import printable
 
     session = nxc.session(configured=False)
     running = session.attach(session.find(deployment, stopped=deployment is not None))

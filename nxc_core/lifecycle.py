@@ -24,6 +24,7 @@ from nxc_core.model import (
     SshEndpoint,
 )
 from nxc_core.operation import Operation
+from nxc_core.output import printable
 
 NXC_API = API_VERSION
 READY_TIMEOUT = 30.0
@@ -213,11 +214,3 @@ def tail(flavour: Flavour[Any], node: str, op: Operation, count: int) -> list[st
         text = source.read().decode("utf-8", "replace")
     lines = [clean for line in text.splitlines() if (clean := printable(line))]
     return lines[-count:]
-
-
-def printable(line: str) -> str:
-    """Drop escape sequences and control characters: what a node writes must not steer a terminal."""
-    import re
-
-    bare = re.sub(r"\x1b(\[[0-9;?]*[ -/]*[@-~]|\][^\x07]*(\x07|\x1b\\)|[@-Z\\-_])", "", line)
-    return "".join(c for c in bare if c.isprintable() or c == "\t").rstrip()

@@ -11,9 +11,9 @@ from pathlib import Path
 from nxc_core.connect import LOST, answers
 from nxc_core.errors import CommandError, ConfigError
 from nxc_core.flavour import Console, Links, Power, Rebooting
-from nxc_core.lifecycle import printable
 from nxc_core.machine_shell import BARE, TIMEOUT, ShellVerbs, said, timed, unanswered
 from nxc_core.model import NodeState, Outcome, SshEndpoint
+from nxc_core.output import printable
 
 STOPPING = 300.0
 SILENCE = 60.0

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from nxc_core.connect import LOST
 from nxc_core.errors import CommandError, TestFailed
-from nxc_core.lifecycle import printable
 from nxc_core.model import NodeSpec
+from nxc_core.output import printable
 from nxc_core.process import Completed
 
 if TYPE_CHECKING:

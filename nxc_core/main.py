@@ -100,7 +100,7 @@ def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
 
 
 def _clean(text: str) -> str:
-    from nxc_core.lifecycle import printable
+    from nxc_core.output import printable
 
     return "\n".join(printable(line) for line in text.split("\n"))
 

@@ -1,4 +1,4 @@
-"""Writing to a terminal, a pipe or a file, whatever it can take."""
+"""Writing to a terminal, a pipe or a file, whatever it can take, and whoever wrote the text."""
 
 from __future__ import annotations
 
@@ -15,3 +15,11 @@ def write(stream: IO[str], text: str) -> None:
             code = getattr(stream, "encoding", None) or "ascii"
             stream.write(text.encode(code, "backslashreplace").decode(code))
         stream.flush()
+
+
+def printable(line: str) -> str:
+    """Drop escape sequences and control characters: what a node writes must not steer a terminal."""
+    import re
+
+    bare = re.sub(r"\x1b(\[[0-9;?]*[ -/]*[@-~]|\][^\x07]*(\x07|\x1b\\)|[@-Z\\-_])", "", line)
+    return "".join(c for c in bare if c.isprintable() or c == "\t").rstrip()

@@ -56,7 +56,7 @@ def choose_sink(
 
 def lines_of(event: Event) -> list[str]:
     """Return an event's message as lines that cannot steer a terminal."""
-    from nxc_core.lifecycle import printable
+    from nxc_core.output import printable
 
     lines = [printable(line) for line in event.message.splitlines()] or [""]
     last = event.data.get("last_line")

@@ -29,6 +29,7 @@ from nxc_core.model import (
     Resource,
 )
 from nxc_core.operation import Operation
+from nxc_core.output import printable
 from nxc_core.process import Completed
 from nxc_core.state import Journal
 
@@ -254,7 +255,7 @@ def test_nodes_are_bound_to_the_machines_that_are_held(op: Operation) -> None:
     ],
 )
 def test_what_a_node_writes_cannot_steer_the_terminal(line: str, shown: str) -> None:
-    assert lifecycle.printable(line) == shown
+    assert printable(line) == shown
 
 
 def test_the_tail_of_a_long_console_is_read_alone(op: Operation) -> None:

@@ -8,8 +8,8 @@ from typing import Any
 
 from docker import errors as sdk
 
-from nxc_core.lifecycle import printable
 from nxc_core.model import Observation
+from nxc_core.output import printable
 from nxc_docker import failures
 from nxc_docker.engine import Engine
 
