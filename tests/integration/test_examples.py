@@ -15,12 +15,13 @@ from nxc_core.spawned import find_all_spawned
 pytestmark = [pytest.mark.live, pytest.mark.timeout(1800)]
 
 TOP = Path(__file__).parents[2]
-EXAMPLES = ("basic", "webserver", "scripts", "nfs", "shared-directories-users")
+EXAMPLES = ("basic", "webserver", "scripts", "nfs", "postgres", "shared-directories-users")
 EVERY_OPTION = "tests/nix/debian/live"
 COMPOSITIONS = [
     *(pytest.param("vm-ramdisk", f"examples/{name}", id=name) for name in EXAMPLES),
     pytest.param("vm-ramdisk", EVERY_OPTION, id="nearly-every-option", marks=pytest.mark.full),
     pytest.param("vm-ramdisk", "tests/nix/debian/shared", id="shared", marks=pytest.mark.full),
+    pytest.param("vm-ramdisk", "tests/nix/debian/services", id="services", marks=pytest.mark.full),
     pytest.param("vm", "examples/webserver", id="vm-webserver"),
     *(
         pytest.param("vm", f"examples/{name}", id=f"vm-{name}", marks=pytest.mark.full)
