@@ -11,6 +11,7 @@ builtins.listToAttrs (
     [
       "basic"
       "nfs"
+      "postgres"
       "scripts"
       "shared-directories-users"
       "webserver"

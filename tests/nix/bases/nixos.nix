@@ -63,6 +63,12 @@ let
         map (port: "tcp ${toString port}") config.networking.firewall.allowedTCPPorts
         ++ map (port: "udp ${toString port}") config.networking.firewall.allowedUDPPorts
       );
+      # What sockets, timers and path units say.
+      starters = lib.concatLists (
+        lib.mapAttrsToList (
+          name: unit: map (line: "${name} ${line}") (lib.filter (lib.hasInfix "=") (lines unit.text))
+        ) (lib.filterAttrs (name: unit: unit.enable && builtins.match ".*\\.(socket|timer|path)" name != null) config.systemd.units)
+      );
       refusals = map (item: item.message) (lib.filter (item: !item.assertion) config.assertions);
       tmpfiles = config.systemd.tmpfiles.rules;
       units = builtins.attrNames (
