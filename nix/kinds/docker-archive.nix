@@ -38,7 +38,7 @@ in
             esac
             cat >config.json <<END
             {"architecture":"$architecture","os":"linux","created":"1970-01-01T00:00:01Z",
-            "config":{"Env":["container=docker"],"StopSignal":"SIGRTMIN+3"},
+            "config":{"Env":["container=docker"],"Labels":{"nxc.image":"nixos"},"StopSignal":"SIGRTMIN+3"},
             "rootfs":{"type":"layers","diff_ids":["sha256:''${layer%% *}"]}}
             END
             config=$(sha256sum <config.json)
