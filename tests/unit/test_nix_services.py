@@ -129,9 +129,8 @@ def test_settings_of_postgresql(nix: Evaluator, roles: Document) -> None:
 
 def test_settings_of_postgresql_are_checked_in_the_build(nix: Evaluator, roles: Document) -> None:
     check = written(nix, roles["database"], *SETTINGS[:2])
-    assert re.search(
-        r"/bin/postgres -C config_file -D /nix/store/\w{32}-postgresql.conf > /dev/null\n", check
-    )
+    assert re.search(r"/bin/postgres -C config_file -D /nix/store/\w{32}-postgresql.conf 2>&1", check)
+    assert "exit 1" in check
     unchecked = written(nix, roles["own"], "unit-postgresql-pre-start", "postgresql.conf")
     assert "port = 5432" in unchecked
 

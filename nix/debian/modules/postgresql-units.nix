@@ -29,7 +29,10 @@ let
   );
   # Named so that a wrong setting's error names the option.
   checked = pkgs.runCommand "services.postgresql.settings" { } ''
-    ${cfg.package}/bin/postgres -C config_file -D ${configuration} > /dev/null
+    if ! said=$(${cfg.package}/bin/postgres -C config_file -D ${configuration} 2>&1 > /dev/null); then
+      sed -e '/skipping missing/d' -e 's/^[^]]*] //' -e 's/ in file ".*//' -e 's/ file "[^"]*"//' >&2 <<< "$said"
+      exit 1
+    fi
     mkdir "$out"
     ln -s ${configuration}/postgresql.conf "$out"
   '';
