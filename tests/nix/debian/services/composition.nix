@@ -6,7 +6,6 @@
     {
       services.postgresql = {
         enable = true;
-        package = pkgs.postgresql_15;
         dataDir = "/srv/pg";
         port = 5433;
         enableTCPIP = true;
