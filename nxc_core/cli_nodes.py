@@ -122,7 +122,8 @@ def _show_answer(nxc: Invocation, prefix: str, answer: Completed | NxcError) -> 
 
     nxc.pause()
     if isinstance(answer, NxcError):
-        write(sys.stderr, f"{prefix}error: {answer.message}\n")
+        hint = f"{prefix}hint: {answer.hint}\n" if answer.hint else ""
+        write(sys.stderr, f"{prefix}error: {answer.message}\n{hint}")
         return
     for stream, content in ((sys.stdout, answer.stdout), (sys.stderr, answer.stderr)):
         text = content.decode("utf-8", "replace")

@@ -15,6 +15,12 @@ from nxc_docker.engine import Engine
 
 CONSOLE_LINES = 20_000
 """So many of a console are kept."""
+LAST_WORDS = 3
+"""So many lines are told of a container that ended."""
+_CHATTER = re.compile(
+    r"Exiting |Freezing execution|Shutting down|Sending SIG|Unmounting|All \w+ |Stopp|\[  OK  \]|\s*Stopping"
+)
+"""What systemd writes as it ends, whatever the reason."""
 
 
 def look(name: str, engine: Engine) -> Observation:
@@ -26,7 +32,7 @@ def look(name: str, engine: Engine) -> Observation:
             return Observation(alive=False, detail="its container is gone")
     if state.get("Running") and not state.get("Paused"):
         return Observation(alive=True)
-    return Observation(alive=False, detail=tell_end(state, lambda: last_line(name, engine)))
+    return Observation(alive=False, detail=tell_end(state, lambda: last_words(name, engine)))
 
 
 def tell_end(state: Mapping[str, Any], last: Callable[[], str]) -> str:
@@ -39,7 +45,7 @@ def tell_end(state: Mapping[str, Any], last: Callable[[], str]) -> str:
     if state.get("OOMKilled"):
         return f"its container took more memory than it may (exit code {code})"
     if code == 0:
-        return "its systemd ended in good order"
+        return f"its systemd ended in good order{_behind(last())}"
     if code == 137:
         return "its container was killed (exit code 137)"
     return f"its systemd ended with exit code {code}{_behind(last())}"
@@ -60,16 +66,15 @@ def logs(name: str, engine: Engine, *, tail: int | str = "all", since: float | N
         return content
 
 
-def last_line(name: str, engine: Engine) -> str:
-    """Return the last line of a container's console that says something."""
+def last_words(name: str, engine: Engine) -> str:
+    """Return the last lines of a container's console that say why it ended."""
     try:
-        text = logs(name, engine, tail=20).decode("utf-8", "replace")
+        text = logs(name, engine, tail=100).decode("utf-8", "replace")
     except failures.TROUBLE:
         return ""
     said = [clean for line in text.splitlines() if (clean := printable(line).strip())]
-    # systemd says last that it gives up; why comes before
-    telling = [line for line in said if not line.startswith(("Exiting PID 1", "Freezing execution"))]
-    return (telling or said or [""])[-1]
+    telling = [line for line in said if not _CHATTER.match(line)]
+    return " | ".join((telling or said)[-LAST_WORDS:])
 
 
 def clean_console(content: bytes) -> bytes:
