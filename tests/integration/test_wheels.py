@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -86,8 +87,27 @@ def test_the_nix_library_and_every_package_are_inside(wheels: Path) -> None:
         "nxc_core/nix/template/flake.nix",
     ):
         assert wanted in names
-    for package in ("nxc_core", "nxc_debian", "nxc_vm", "nxc_example"):
+    for package in ("nxc_core", *(folder.name for folder in MANAGED[1:])):
         assert f"{package}/py.typed" in names
+
+
+def test_an_installed_nxc_offers_every_flavour_and_base(installed: Path) -> None:
+    for what, wanted in (
+        ("flavour", {"docker", "local", "nspawn", "vm", "vm-ramdisk"}),
+        ("base", {"debian", "nixos", "plain"}),
+    ):
+        told = subprocess.run(
+            [installed / "bin/nxc", what, "list", "--json"],
+            capture_output=True,
+            text=True,
+            check=True,
+            cwd="/",
+        )
+        assert {entry["name"] for entry in json.loads(told.stdout)} >= wanted, told.stdout
+        for name in wanted:  # its module is imported with what the wheels brought
+            subprocess.run(
+                [installed / "bin/nxc", what, "show", name], check=True, cwd="/", capture_output=True
+            )
 
 
 def test_an_installed_nxc_runs_the_basic_example_from_an_empty_folder(
