@@ -84,6 +84,7 @@ def forget() -> None:
 
 def _probe(url: str, options: Asked) -> Engine:
     try:
+        _knock(url)
         client = docker.DockerClient(
             base_url=url,
             version="1.41",
@@ -92,20 +93,31 @@ def _probe(url: str, options: Asked) -> Engine:
             use_ssh_client=True,
             max_pool_size=POOL,
         )
-        version = client.api.version(api_version=False)
-        info = client.api.info()
     except failures.TROUBLE as error:
         raise _refused(error, url) from error
-    except (ValueError, KeyError) as error:
+    try:
+        version, info = client.api.version(api_version=False), client.api.info()
+        profile = read_profile(version, info, local=is_local(url, info), privileged=options.privileged)
+    except failures.TROUBLE as error:
+        client.close()
+        raise _refused(error, url) from error
+    except (ValueError, KeyError, AttributeError) as error:
+        client.close()
         raise PreflightError(
             f"what listens at {url} is no container engine: {error}",
             hint="correct DOCKER_HOST, or docker.url",
         ) from error
-    local = is_local(url, info)
-    profile = read_profile(version, info, local=local, privileged=options.privileged)
     _check_age(profile, url)
     client.api.timeout = options.timeout  # type: ignore[assignment]
     return Engine(url=url, client=client, profile=profile)
+
+
+def _knock(url: str) -> None:
+    """See that somebody listens at a socket: the SDK leaves its own open where nobody does."""
+    if url.startswith("unix://"):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as door:
+            door.settimeout(PROBE_TIMEOUT)
+            door.connect(url.removeprefix("unix://"))
 
 
 def _check_age(profile: Profile, url: str) -> None:

@@ -58,7 +58,21 @@ def said(error: BaseException) -> str:
     if isinstance(told, bytes):
         told = told.decode("utf-8", "replace")
     told = re.sub(r"\s+", " ", str(told)).strip()
-    return re.sub(r"^Error response from daemon: ", "", told) or type(error).__name__
+    for noise in _NOISE:
+        told = re.sub(noise, "", told)
+    return told or type(error).__name__
+
+
+_NOISE = (
+    r"^Error response from daemon: ",
+    r"^driver failed programming external connectivity on endpoint \S+ \([0-9a-f]+\): ",
+    r"^failed to create shim(?: task)?: ",
+    r"^OCI runtime create failed: ",
+    r"^(?:runc|crun) create failed: ",
+    r"^unable to start container process: ",
+    r": unknown$",
+)
+"""What engines put around the reason."""
 
 
 def is_gone(error: BaseException) -> bool:
@@ -104,6 +118,10 @@ def explain_connection(error: BaseException, url: str) -> PreflightError | None:
     if _has(chain, requests.exceptions.SSLError):
         return PreflightError(
             f"{url}: TLS fails: {said(error)}", hint="see DOCKER_TLS_VERIFY and DOCKER_CERT_PATH"
+        )
+    if "AF_UNIX path too long" in text:
+        return PreflightError(
+            f"{place} is too long for a socket's path", hint="link a shorter path to it: 107 bytes at most"
         )
     if "paramiko" in text:
         return PreflightError(
@@ -179,7 +197,7 @@ _ANSWERS: tuple[tuple[str, str, str], ...] = (
     (
         r"(?:port is already allocated|address already in use)",
         "a published port is in use",
-        'free it, or leave out the host port, as in dockerPorts = [ "80" ]: the engine then takes a free one',
+        'free it, or leave out the host port, as in ports = [ "80" ]: the engine then takes a free one',
     ),
     (
         r"could not find an available.*address pool|all predefined address pools",
@@ -233,7 +251,7 @@ _ANSWERS: tuple[tuple[str, str, str], ...] = (
         "remove it from nxc's cache (`nxc clean --all`) and build again",
     ),
     (
-        r"starting container process caused|executable file not found|no such file or directory: unknown",
+        r"starting container process caused|executable file not found|exec: .*no such file",
         "its first program cannot be started",
         "look at the image: does it hold the system that was built?",
     ),

@@ -42,7 +42,7 @@ class Launch:
         except failures.EngineLost:
             raise
         except DeployError as error:
-            cause = f"{error.message} ({error.hint})" if error.hint else error.message
+            cause = f"{error.message}; {error.hint}" if error.hint else error.message
             op.outcome(Outcome(node=spec.name, state=NodeState.FAILED, cause=cause))
             return
         endpoint = ExecEndpoint(prefix=(*self.engine.program, "exec", "-i", service.name))

@@ -7,6 +7,8 @@ from typing import Literal
 
 from attrs import Attribute, field, frozen
 
+from nxc_docker.wishes import read_size
+
 _URL = re.compile(r"^(unix|tcp|http|https|ssh)://.+|^/.+")
 
 
@@ -15,6 +17,16 @@ def _is_url(_: object, __: Attribute[str | None], value: str | None) -> None:
         raise ValueError(
             f"url {value!r} is no engine's address: unix:///var/run/docker.sock, tcp://HOST:2375, ssh://HOST"
         )
+
+
+def _is_size(_: object, __: Attribute[str | None], value: str | None) -> None:
+    if value is not None:
+        read_size(value)
+
+
+def _is_patient(_: object, __: Attribute[float], value: float) -> None:
+    if not value >= 1:
+        raise ValueError(f"timeout must be a second or more, not {value:g}")
 
 
 @frozen(kw_only=True)
@@ -52,8 +64,12 @@ class DockerOptions:
         metadata={"help": "control groups of the machines that `nxc export` is for; auto: as this one's"},
     )
     memory: str | None = field(
-        default=None, metadata={"help": "memory limit of a node whose role sets none, as 512m or 2g"}
+        default=None,
+        validator=_is_size,
+        metadata={"help": "memory limit of a node whose role sets none, as 512m or 2g"},
     )
     timeout: float = field(
-        default=60.0, metadata={"help": "seconds that the engine may take to answer one request"}
+        default=60.0,
+        validator=_is_patient,
+        metadata={"help": "seconds that the engine may take to answer one request"},
     )
