@@ -10,10 +10,13 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from queue import SimpleQueue
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from nxc_core.errors import NxcError
+from nxc_core.errors import Interrupted, NxcError
 from nxc_core.script import run_script
+from nxc_core.script_completion import DELIMITERS, Completer
 from nxc_core.script_driver import Driver
 
 if TYPE_CHECKING:
@@ -28,10 +31,22 @@ def interact(running: Running, pause: Callable[[], None]) -> None:
     script = running.deployment.composition.test_script
     scope["test_script"] = lambda: run_script(running, script or "")
     names = ", ".join(driver.nodes)
-    banner = f"{running.id}: nodes {names}; also start_all(), subtest, retry, parallel, test_script(); exit()"
+    banner = (
+        f"{running.id}: nodes {names}; also start_all(), subtest, retry, parallel, test_script(); exit()\n"
+        "Tab completes, Ctrl-C ends a command, Ctrl-D leaves; nodes stay as they are"
+    )
     history = running.session.workspace.root / "driver_history"
-    with _interruptible(), _line_editing(scope, history), contextlib.suppress(SystemExit):
-        _Prompt(scope, pause).interact(banner=banner, exitmsg="")
+    with (
+        _Interruption(running.op.cancel) as interruption,
+        _line_editing(scope, history),
+        contextlib.suppress(SystemExit),
+    ):
+
+        def begin() -> None:
+            interruption.forget()
+            pause()
+
+        _Prompt(scope, begin).interact(banner=banner, exitmsg="")
 
 
 class _Prompt(code.InteractiveConsole):
@@ -47,26 +62,58 @@ class _Prompt(code.InteractiveConsole):
 
     def showtraceback(self) -> None:
         error = sys.exc_info()[1]
-        if isinstance(error, KeyboardInterrupt):
+        if isinstance(error, (KeyboardInterrupt, Interrupted)):
             self.write("\ninterrupted\n")
         elif isinstance(error, NxcError):
-            hint = f"hint: {error.hint}\n" if error.hint else ""
-            self.write(f"{error.message}\n{hint}")
+            self._tell(error)
+        elif isinstance(error, BaseExceptionGroup) and error.split(NxcError)[1] is None:
+            for one in error.exceptions:
+                self._tell(one)
         else:
             super().showtraceback()
 
+    def _tell(self, error: BaseException) -> None:
+        hint = getattr(error, "hint", "")
+        self.write(f"{error}\n" + (f"hint: {hint}\n" if hint else ""))
 
-@contextlib.contextmanager
-def _interruptible() -> Iterator[None]:
-    """Let Ctrl-C end one command, not the whole operation."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    former = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, former)
+
+class _Interruption:
+    """Lets Ctrl-C end one command, its threads included, and not the whole operation.
+
+    A signal handler may take no lock, so a thread sets the event that threads look for.
+    """
+
+    def __init__(self, cancel: threading.Event) -> None:
+        self._cancel = cancel
+        self._orders: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._former: Any = None
+
+    def __enter__(self) -> _Interruption:
+        threading.Thread(target=self._obey, name="nxc-driver", daemon=True).start()
+        if threading.current_thread() is threading.main_thread():
+            self._former = signal.signal(signal.SIGINT, self._handle)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.forget()
+        self._orders.put(None)
+        if self._former is not None:
+            signal.signal(signal.SIGINT, self._former)
+
+    def forget(self) -> None:
+        """Begin anew: what was interrupted is over."""
+        done = threading.Event()
+        self._orders.put(done.set)
+        done.wait(10)
+        self._cancel.clear()
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        self._orders.put(self._cancel.set)
+        raise KeyboardInterrupt
+
+    def _obey(self) -> None:
+        while (order := self._orders.get()) is not None:
+            order()
 
 
 @contextlib.contextmanager
@@ -74,11 +121,12 @@ def _line_editing(scope: dict[str, Any], history: Path) -> Iterator[None]:
     """Complete by Tab and keep a history, where Python has readline."""
     try:
         import readline
-        import rlcompleter
     except ImportError:
         yield
         return
-    readline.set_completer(rlcompleter.Completer(scope).complete)
+    completer = Completer(scope)
+    readline.set_completer(completer.for_readline(readline.get_line_buffer, readline.get_endidx))
+    readline.set_completer_delims(DELIMITERS)
     readline.parse_and_bind("tab: complete")
     with contextlib.suppress(OSError):
         os.close(os.open(history, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600))
