@@ -1,0 +1,405 @@
+"""The flavour docker without an engine: what it asks, refuses, tells, and leaves alone."""
+
+from __future__ import annotations
+
+import io
+import os
+import random
+import signal
+import subprocess
+import tarfile
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+import requests
+from attrs import evolve
+from docker import errors as sdk
+
+from nxc_core import state
+from nxc_core.errors import ConfigError, DeployError, PreflightError
+from nxc_core.model import (
+    CLOSURE,
+    Composition,
+    Container,
+    Deployment,
+    Group,
+    Guest,
+    Interface,
+    NodeDocument,
+    Role,
+    Status,
+)
+from nxc_core.operation import Operation
+from nxc_core.options import structure_options
+from nxc_docker import check, containers, failures, images, launch, leftovers, looking, power, routes
+from nxc_docker.exec import _END, STDERR, STDOUT, _Streams
+from nxc_docker.flavour import Docker
+from nxc_docker.options import DockerOptions
+from nxc_docker.profile import Profile
+
+PROFILE = Profile(engine="docker", version=(20, 10), api=(1, 41), cgroup=1)
+OP = cast("Operation", SimpleNamespace(dir=Path("/project/.nxc/deployments/web-1")))
+
+
+# Options, guest, identity
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        ({"url": "there"}, "there"),
+        ({"memory": "much"}, "size"),
+        ({"timeout": "0"}, "timeout"),
+        ({"seed": "mail"}, "mail"),
+        ({"privileged": "perhaps"}, "privileged"),
+    ],
+)
+def test_wrong_options_are_named(given: dict[str, str], named: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        structure_options(DockerOptions, given, "docker")
+    assert named in f"{caught.value}"
+
+
+def test_a_container_has_neither_kernel_nor_sshd_of_its_own() -> None:
+    assert Docker(DockerOptions()).guest == Guest(ssh=False, kernel=False, root="container", lean=True)
+    assert not Docker(DockerOptions(lean=False)).guest.lean
+
+
+def test_a_self_contained_system_is_an_image() -> None:
+    assert Docker(DockerOptions()).accepts[0] == CLOSURE
+    kinds = Docker(DockerOptions(self_contained=True)).accepts
+    assert kinds[0] == images.ARCHIVE
+    assert CLOSURE not in kinds
+
+
+def test_the_engine_has_the_card_and_speaks_ipv4() -> None:
+    card = Interface(mac="52:4e:00:00:00:01", network="lan", addresses=("10.0.0.1/24",))
+    document = NodeDocument(
+        deployment="d",
+        instance="i",
+        node="a",
+        role="r",
+        hosts={"a": ("10.0.0.1", "fd00::1")},
+        interfaces=(card,),
+    )
+    found = Docker(DockerOptions()).seed(document)
+    assert found.interfaces == ()
+    assert found.hosts == {"a": ("10.0.0.1",)}
+
+
+@pytest.mark.parametrize(
+    ("profile", "options", "copied"),
+    [
+        ({}, {}, os.getuid() != 0),
+        ({"rootless": True}, {}, False),
+        ({"local": False}, {}, True),
+        ({"remapped": True}, {}, True),
+        ({}, {"seed": "copy"}, True),
+        ({"local": False}, {"seed": "mount"}, False),
+    ],
+)
+def test_identity_is_mounted_only_where_root_alone_would_read_it(
+    profile: dict[str, Any], options: dict[str, Any], copied: bool
+) -> None:
+    assert launch.is_copied(DockerOptions(**options), evolve(PROFILE, **profile)) is copied
+
+
+def test_a_copied_identity_is_for_root_alone(tmp_path: Path) -> None:
+    (tmp_path / "node.json").write_text("{}")
+    with tarfile.open(fileobj=io.BytesIO(containers.pack_document(tmp_path / "node.json"))) as tar:
+        modes = {member.name: (member.mode, member.uid, member.gid) for member in tar.getmembers()}
+    assert modes == {"nxc": (0o700, 0, 0), "nxc/node.json": (0o600, 0, 0)}
+
+
+def test_a_missing_folder_is_refused_by_role(tmp_path: Path) -> None:
+    flavour = Docker(DockerOptions(url="unix:///none"))
+    there = Role(name="a", container=Container(volumes=(f"{tmp_path}:/data", "kept:/kept")))
+    flavour.vet([there], OP)
+    gone = Role(name="b", container=Container(volumes=(f"{tmp_path}/no:/data",)))
+    with pytest.raises(ConfigError) as caught:
+        flavour.vet([there, gone], OP)
+    assert "role b" in f"{caught.value}"
+    assert "volumes" in f"{caught.value}"
+    Docker(DockerOptions(url="tcp://there:2375")).vet([gone], OP)  # that machine may have it
+
+
+# What comes over one connection
+
+
+def frames(*parts: tuple[int, bytes]) -> bytes:
+    return b"".join(bytes([number, 0, 0, 0]) + len(part).to_bytes(4, "big") + part for number, part in parts)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_streams_are_told_apart_however_they_are_cut(seed: int) -> None:
+    dice = random.Random(seed)
+    body = [(dice.choice((STDOUT, STDERR)), dice.randbytes(dice.randint(0, 300))) for _ in range(30)]
+    data = frames((STDOUT, b"42"), (STDOUT, b"\n"), *body)
+    streams = _Streams(write=None)
+    while data:
+        size = dice.randint(1, 200)
+        streams.feed(data[:size])
+        data = data[size:]
+    assert streams.pid == "42"
+    for number in (STDOUT, STDERR):
+        assert streams.text(number) == b"".join(part for one, part in body if one == number)
+
+
+def test_an_engines_complaint_is_no_output() -> None:
+    streams = _Streams(write=None)
+    streams.feed(frames((STDOUT, b"OCI runtime exec failed: "), (STDERR, b"no sh")))
+    assert streams.pid == ""
+    assert streams.text(STDOUT) == b""
+    assert streams.text(STDERR) == b"OCI runtime exec failed: no sh"
+
+
+def test_output_may_go_to_a_file() -> None:
+    sink = io.BytesIO()
+    streams = _Streams(write=sink.write)
+    streams.feed(frames((STDOUT, b"7\nfirst"), (STDERR, b"aside"), (STDOUT, b" second")))
+    assert sink.getvalue() == b"first second"
+    assert streams.text(STDERR) == b"aside"
+
+
+def test_what_is_late_is_ended_with_all_it_started() -> None:
+    """The script that runs in a container, here: it ends a session, and nothing else."""
+    script = "trap '' TERM; sleep 300 & env -i sleep 300 & echo; wait"
+    with (
+        subprocess.Popen(("sh", "-c", script), start_new_session=True, stdout=subprocess.PIPE) as late,
+        subprocess.Popen(("sleep", "300"), start_new_session=True) as other,
+    ):
+        assert late.stdout is not None
+        late.stdout.readline()
+        try:
+            for name in ("TERM", "KILL"):
+                subprocess.run(("/bin/sh", "-c", _END, str(late.pid), name), check=True, timeout=60)
+            assert late.wait(timeout=60) == -signal.SIGKILL
+            assert _members(late.pid) == []
+            assert other.poll() is None, "a stranger's process was ended"
+        finally:
+            other.kill()
+            for pid in _members(late.pid):
+                os.kill(pid, signal.SIGKILL)
+
+
+def _members(session: int) -> list[int]:
+    end = time.monotonic() + 10
+    while True:
+        found = []
+        for path in Path("/proc").glob("[0-9]*/stat"):
+            try:
+                words = path.read_text().rpartition(")")[2].split()
+            except OSError:
+                continue
+            if words[3] == str(session) and words[0] != "Z":
+                found.append(int(path.parent.name))
+        if not found or time.monotonic() > end:
+            return found
+        time.sleep(0.05)
+
+
+# How a container ended
+
+
+@pytest.mark.parametrize(
+    ("told", "words"),
+    [
+        ({"ExitCode": 255}, "exit code 255: Failed to mount tmpfs at /run"),
+        ({"ExitCode": 0}, "in good order"),
+        ({"ExitCode": 137}, "was killed"),
+        ({"ExitCode": 137, "OOMKilled": True}, "more memory"),
+        ({"Status": "created", "Error": "no such device"}, "never started: no such device"),
+        ({"Running": True, "Paused": True}, "paused"),
+    ],
+)
+def test_an_end_is_told(told: dict[str, Any], words: str) -> None:
+    assert words in looking.tell_end(told, lambda: "Failed to mount tmpfs at /run")
+
+
+def test_a_console_has_no_returns() -> None:
+    assert looking.clean_console(b"one\r\r\ntwo\r\nthree\nfour\rfive") == b"one\ntwo\nthree\nfour\rfive"
+
+
+@pytest.mark.parametrize(
+    ("stamp", "seconds"),
+    [
+        ("2026-11-23T02:12:20.5Z", 1795399940.5),
+        ("2026-11-23T02:12:20.123456789Z", 1795399940.123456789),
+        ("2026-11-23T03:12:20+01:00", 1795399940.0),
+        ("0001-01-01T00:00:00Z", 0.0),
+        ("", 0.0),
+    ],
+)
+def test_engines_times_are_read(stamp: str, seconds: float) -> None:
+    assert power._seconds(stamp) == pytest.approx(seconds)
+
+
+# What an engine refuses
+
+
+def answer(status: int, message: str) -> sdk.APIError:
+    response = requests.Response()
+    response.status_code = status
+    kind = sdk.NotFound if status == 404 else sdk.APIError
+    return kind(message, response=response, explanation=message)
+
+
+@pytest.mark.parametrize(
+    ("status", "message", "words"),
+    [
+        (
+            500,
+            "driver failed programming external connectivity on endpoint web-1-a (0af3): "
+            "Bind for 0.0.0.0:80 failed: port is already allocated",
+            "published port is in use (Bind for 0.0.0.0:80 failed",
+        ),
+        (
+            500,
+            "Error starting userland proxy: listen tcp4 0.0.0.0:80: bind: address already in use",
+            "port is in use",
+        ),
+        (403, "Pool overlaps with other one on this address space", "overlaps"),
+        (
+            404,
+            "could not find an available, non-overlapping IPv4 address pool among the defaults",
+            "no subnet left",
+        ),
+        (500, "no available IPv4 addresses on this network's address pools: lan (abc)", "no free address"),
+        (400, 'invalid mount config for type "bind": bind source path does not exist: /no', "does not exist"),
+        (500, "write /var/lib/docker/tmp/x: no space left on device", "disk is full"),
+        (
+            403,
+            "error while removing network: network web-1 id abc has active endpoints",
+            "still in the network",
+        ),
+        (
+            500,
+            "failed to create shim task: OCI runtime create failed: runc create failed: unable to start "
+            "container process: unable to apply caps: operation not permitted: unknown",
+            "rights that --privileged",
+        ),
+        (409, "Container abc is not running", "not running"),
+        (404, "No such container: web-1-a", "gone"),
+        (500, "something new", "refuses (500): something new"),
+    ],
+)
+def test_refusals_are_told_with_a_way_out(status: int, message: str, words: str) -> None:
+    with pytest.raises(DeployError) as caught, failures.translated("starting a"):
+        raise answer(status, message)
+    assert words in caught.value.message
+    assert caught.value.message.startswith("starting a: ")
+    assert caught.value.hint
+    assert not isinstance(caught.value, failures.EngineLost)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        requests.exceptions.ConnectionError(ConnectionRefusedError(111, "Connection refused")),
+        requests.exceptions.ConnectionError("('Connection aborted.', RemoteDisconnected())"),
+        requests.exceptions.ReadTimeout("Read timed out. (read timeout=60)"),
+        FileNotFoundError(2, "No such file or directory"),
+    ],
+)
+def test_a_lost_engine_is_told_apart(error: Exception) -> None:
+    with (
+        pytest.raises(failures.EngineLost) as caught,
+        failures.translated("starting a", url="unix:///d.sock"),
+    ):
+        raise error
+    assert "/d.sock" in caught.value.message
+    assert "nxc start" in caught.value.hint
+
+
+def test_exhausted_pools_do_not_count_as_gone() -> None:
+    assert failures.is_gone(answer(404, "No such container: x"))
+    assert not failures.is_gone(answer(404, "could not find an available, non-overlapping IPv4 address pool"))
+
+
+# Room on this machine
+
+
+def test_inotify_instances_are_counted(tmp_path: Path) -> None:
+    for number, what in enumerate(
+        ("anon_inode:inotify", "anon_inode:[eventpoll]", "anon_inode:inotify", "/tmp/x")
+    ):
+        (tmp_path / str(number)).symlink_to(what)
+    assert check._count(tmp_path) == 2
+    assert check.inotify_used(4_000_000) == 0, "nobody's processes have some"
+
+
+def test_more_nodes_than_inotify_allows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(check, "INSTANCES", tmp_path / "limit")
+    monkeypatch.setattr(check, "inotify_used", lambda _: 28)
+    check.require_room(1000, PROFILE, lean=True)  # a machine that does not tell
+    (tmp_path / "limit").write_text("128\n")
+    check.require_room(50, PROFILE, lean=True)
+    check.require_room(1000, evolve(PROFILE, local=False), lean=True)
+    with pytest.raises(PreflightError) as caught:
+        check.require_room(51, PROFILE, lean=True)
+    assert "fs.inotify.max_user_instances=256" in caught.value.hint
+    with pytest.raises(PreflightError) as caught:
+        check.require_room(30, PROFILE, lean=False)
+    assert "lean" in caught.value.hint
+
+
+def test_the_doctor_says_what_is_in_the_way(tmp_path: Path) -> None:
+    (found,) = check.check_engine(DockerOptions(url=f"unix://{tmp_path}/none.sock"))
+    assert not found.ok
+    assert found.hint
+
+
+def test_routes_are_read(tmp_path: Path) -> None:
+    table = tmp_path / "route"
+    table.write_text(
+        "Iface\tDestination\tGateway\tFlags\tRefCnt\tUse\tMetric\tMask\tMTU\tWindow\tIRTT\n"
+        "eth0\t00000000\t0100000A\t0003\t0\t0\t0\t00000000\t0\t0\t0\n"
+        "eth0\t0000480A\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\t0\t0\n"
+        "eth1\t0000A8C0\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\t0\t0\n"
+        "eth1\t0000A8C0\t00000000\t0001\t0\t0\t5\t00FFFFFF\t0\t0\t0\n"
+    )
+    assert routes.local_subnets(table) == ["10.72.0.0/24", "192.168.0.0/24"]
+    assert routes.local_subnets(tmp_path / "none") == []
+
+
+# Whose it is
+
+
+def test_only_both_labels_make_it_ours() -> None:
+    labels = {"nxc.deployment": "web-1", "nxc.folder": str(OP.dir)}
+    assert containers.is_ours(labels, "web-1", OP)
+    assert not containers.is_ours({**labels, "nxc.folder": "/elsewhere"}, "web-1", OP)
+    assert not containers.is_ours(labels, "web-2", OP)
+    assert not containers.is_ours({}, "web-1", OP)
+    assert not containers.is_ours(None, "web-1", OP)
+
+
+def test_what_a_lost_deployment_left(tmp_path: Path) -> None:
+    role = Role(name="r")
+    composition = Composition(name="web", base="plain", source=tmp_path / "c", roles=(role,))
+    group = Group(flavour="docker", roles=("r",))
+    deployment = Deployment(
+        id="web-1",
+        name="web",
+        composition=composition,
+        groups=(group,),
+        networks=(),
+        specs=(),
+        instances={},
+        created="",
+    )
+    folder = tmp_path / "deployments" / "web-1"
+    labels = {"nxc.deployment": "web-1", "nxc.folder": str(folder)}
+    assert leftovers.is_lost(labels), "its folder is gone"
+    assert not leftovers.is_lost({"nxc.folder": str(folder)}), "not ours at all"
+    folder.mkdir(parents=True)
+    assert not leftovers.is_lost(labels), "a folder without a document may be about to get one"
+    state.save(folder / "deployment.json", evolve(deployment, status=Status.RUNNING))
+    assert not leftovers.is_lost(labels)
+    state.save(folder / "deployment.json", evolve(deployment, status=Status.STOPPED))
+    assert leftovers.is_lost(labels)
+    (folder / "deployment.json").write_text("{")
+    assert not leftovers.is_lost(labels), "what cannot be read is left alone"
