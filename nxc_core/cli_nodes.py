@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 import sys
 import threading
@@ -18,6 +19,7 @@ from nxc_core.output import write
 if TYPE_CHECKING:
     from nxc_core.deploying import Summary
     from nxc_core.model import Composition
+    from nxc_core.operation import Operation
     from nxc_core.process import Completed
     from nxc_core.running import Running
 from nxc_core.session import Session
@@ -76,6 +78,8 @@ def execute(
 
     Exits with its exit code, the highest of several.
     """
+    from nxc_core.connect import Copying
+
     running = nxc.session(configured=False).attach(deployment)
     names = choose_nodes(running, target)
     if stdin and len(names) != 1:
@@ -83,25 +87,76 @@ def execute(
     argv = tuple(command) if len(command) > 1 else ("sh", "-c", command[0])
     source = sys.stdin.buffer.read() if stdin else None
 
+    live = _Live(nxc) if len(names) == 1 and not as_json else None
+
     def run(name: str) -> Completed | NxcError:
-        waiting = threading.Timer(PATIENCE, running.op.step, (f"running {argv[0]}",), {"node": name})
+        waiting = threading.Timer(PATIENCE, _tell_patience, (running.op, name, argv[0], live))
         waiting.daemon = True
         waiting.start()
         try:
-            return running.connection(name).run(argv, check=False, timeout=timeout, stdin=source)
+            connection = running.connection(name)
+            if live is not None and isinstance(connection, Copying):
+                connection = copy.copy(connection)
+                connection.on_data = live
+            return connection.run(argv, check=False, timeout=timeout, stdin=source)
         except NxcError as error:
             return error
         finally:
             waiting.cancel()
 
-    with nxc.abrupt():
-        answers = dict(zip(names, running.op.map(run, names), strict=True))
+    try:
+        with nxc.abrupt():
+            answers = dict(zip(names, running.op.map(run, names), strict=True))
+    except BrokenPipeError:  # the reader of what it shows has gone, which ends it: main() knows the rest
+        return 0
     if as_json:
         nxc.tell_json({name: _spell_answer(answer) for name, answer in answers.items()})
+    elif live is not None and live.begun:
+        live.end()
+        if isinstance(answer := answers[names[0]], NxcError):
+            _show_answer(nxc, "", answer)
     else:
         for name, answer in answers.items():
             _show_answer(nxc, f"{name}: " if len(names) > 1 else "", answer)
     return max(_code(answer) for answer in answers.values())
+
+
+class _Live:
+    """Shows what a node says as it comes: bytes as they are to a file, printable lines to a terminal."""
+
+    def __init__(self, nxc: Invocation) -> None:
+        self.begun = False
+        self._nxc = nxc
+        self._rest = {"stdout": b"", "stderr": b""}
+
+    def __call__(self, stream: str, data: bytes) -> None:
+        if not self.begun:
+            self._nxc.pause()
+            self.begun = True
+        sink = sys.stdout if stream == "stdout" else sys.stderr
+        if not sink.isatty():
+            _write_bytes(sink, data)
+            return
+        *lines, self._rest[stream] = re.split(rb"\r*\n|\r+(?=[^\r\n])", self._rest[stream] + data)
+        for line in lines:
+            _write_line(sink, "", line.decode("utf-8", "replace"))
+
+    def end(self) -> None:
+        """Show what had no end of line."""
+        for sink, rest in ((sys.stdout, self._rest["stdout"]), (sys.stderr, self._rest["stderr"])):
+            if rest:
+                _write_line(sink, "", rest.decode("utf-8", "replace"))
+
+
+def _tell_patience(op: Operation, node: str, program: str, live: _Live | None) -> None:
+    if live is None or not live.begun:
+        op.step(f"running {program}", node=node)
+
+
+def _write_line(sink: Any, prefix: str, line: str) -> None:
+    from nxc_core.output import printable
+
+    write(sink, f"{prefix}{printable(line)}\n")
 
 
 def _code(answer: Completed | NxcError) -> int:
@@ -118,8 +173,6 @@ def _spell_answer(answer: Completed | NxcError) -> dict[str, Any]:
 
 def _show_answer(nxc: Invocation, prefix: str, answer: Completed | NxcError) -> None:
     """Show bytes as they are from one node to a file, else lines that cannot steer the terminal."""
-    from nxc_core.output import printable
-
     nxc.pause()
     if isinstance(answer, NxcError):
         hint = f"{prefix}hint: {answer.hint}\n" if answer.hint else ""
@@ -129,8 +182,9 @@ def _show_answer(nxc: Invocation, prefix: str, answer: Completed | NxcError) -> 
         text = content.decode("utf-8", "replace")
         if not prefix and not stream.isatty():
             _write_bytes(stream, content)
-        elif text:
-            write(stream, "".join(f"{prefix}{printable(line)}\n" for line in text.splitlines()))
+        else:
+            for line in text.splitlines():
+                _write_line(stream, prefix, line)
 
 
 def _write_bytes(stream: Any, content: bytes) -> None:

@@ -17,7 +17,7 @@ from attrs import evolve
 from nxc_core import process
 from nxc_core.errors import CommandError, DeployError
 from nxc_core.model import Endpoint, ExecEndpoint, SshEndpoint
-from nxc_core.process import Completed
+from nxc_core.process import Completed, OnData
 
 LOST = "the connection was lost"
 CONNECT_TIMEOUT = 30
@@ -61,6 +61,8 @@ class Copying(ABC):
     """Copies through tar at both ends, so that modes survive and tmpfs is seen."""
 
     cancel: threading.Event | None
+    on_data: OnData | None = None
+    """Hears what commands write, as it comes, where the connection can tell before their end."""
 
     @abstractmethod
     def _execute(
@@ -183,7 +185,13 @@ class SshConnection(Copying):
         self._share(min(timeout or CONNECT_TIMEOUT, CONNECT_TIMEOUT))
         command = ("ssh", *self._options(), self.endpoint.host, "--", shlex.join(argv))
         done = process.run(
-            command, check=False, timeout=timeout, stdin=stdin, output=output, cancelled=self.cancel
+            command,
+            check=False,
+            timeout=timeout,
+            stdin=stdin,
+            output=output,
+            cancelled=self.cancel,
+            on_data=self.on_data,
         )
         if done.code == 255 and self._is_lost(done.error_text) and not self._is_shared():
             told = done.error_text.strip().splitlines()
@@ -253,7 +261,13 @@ class ExecConnection(Copying):
     ) -> Completed:
         command = (*self.endpoint.prefix, *argv)
         return process.run(
-            command, check=False, timeout=timeout, stdin=stdin, output=output, cancelled=self.cancel
+            command,
+            check=False,
+            timeout=timeout,
+            stdin=stdin,
+            output=output,
+            cancelled=self.cancel,
+            on_data=self.on_data,
         )
 
     def shell_argv(self, argv: Sequence[str] = ()) -> tuple[str, ...]:

@@ -29,6 +29,8 @@ GRACE = 5.0
 """Seconds between SIGTERM and SIGKILL."""
 
 OnLine = Callable[[str], None]
+OnData = Callable[[str, bytes], None]
+"""Hears what a command writes, as it comes: to ``stdout`` or ``stderr``, and what."""
 
 
 @frozen(kw_only=True)
@@ -82,6 +84,7 @@ def run(
     cwd: Path | None = None,
     cancelled: threading.Event | None = None,
     on_line: OnLine | None = None,
+    on_data: OnData | None = None,
 ) -> Completed:
     """Run one command to its end. ``output`` sends standard output to a file.
 
@@ -89,7 +92,8 @@ def run(
     Interrupted when ``cancelled`` is set meanwhile, PreflightError when the program is not there.
     """
     command = Command(argv=tuple(argv), stdin=stdin, output=output, env=env, cwd=cwd)
-    (ended,) = run_all([command], limit=1, timeout=timeout, cancelled=cancelled, on_line=on_line)
+    loop = _Loop(limit=1, timeout=timeout, cancelled=cancelled, on_line=on_line, on_data=on_data)
+    (ended,) = loop.run([command])
     if isinstance(ended, CommandError):
         raise ended
     if check and ended.code != 0:
@@ -124,7 +128,14 @@ def run_all(
 class _Child:
     """One running command, its pipes and its deadline."""
 
-    def __init__(self, index: int, command: Command, timeout: float | None, on_line: OnLine | None) -> None:
+    def __init__(
+        self,
+        index: int,
+        command: Command,
+        timeout: float | None,
+        on_line: OnLine | None,
+        on_data: OnData | None,
+    ) -> None:
         self.index = index
         self.command = command
         self.started = time.monotonic()
@@ -133,6 +144,7 @@ class _Child:
         self.chunks: dict[str, list[bytes]] = {"stdout": [], "stderr": []}
         self.partial: dict[str, bytes] = {"stdout": b"", "stderr": b""}
         self.on_line = on_line
+        self.on_data = on_data
         self.timed_out = False
         self.term_at: float | None = None
         self.pending = command.stdin if isinstance(command.stdin, bytes) else b""
@@ -164,6 +176,8 @@ class _Child:
 
     def feed(self, stream: str, data: bytes) -> None:
         self.chunks[stream].append(data)
+        if self.on_data is not None:
+            self.on_data(stream, data)
         if self.on_line is None:
             return
         *lines, self.partial[stream] = (self.partial[stream] + data).replace(b"\r", b"\n").split(b"\n")
@@ -214,11 +228,13 @@ class _Loop:
         timeout: float | None,
         cancelled: threading.Event | None,
         on_line: OnLine | None,
+        on_data: OnData | None = None,
     ) -> None:
         self.limit = limit
         self.timeout = timeout
         self.cancelled = cancelled
         self.on_line = on_line
+        self.on_data = on_data
         self.selector = selectors.DefaultSelector()
         self.children: list[_Child] = []
 
@@ -240,7 +256,7 @@ class _Loop:
         return [ended[index] for index in range(len(commands))]
 
     def _open(self, index: int, command: Command) -> None:
-        child = _Child(index, command, self.timeout, self.on_line)
+        child = _Child(index, command, self.timeout, self.on_line, self.on_data)
         self.children.append(child)
         process = child.process
         for name, pipe in (("stdout", process.stdout), ("stderr", process.stderr)):

@@ -59,6 +59,11 @@ class Terminal:
         """All that was shown, without what steers a terminal."""
         return _ESCAPES.sub("", self._said.decode("utf-8", "replace")).replace("\r", "")
 
+    @property
+    def shown(self) -> bytes:
+        """All that was shown, as it came."""
+        return self._said
+
     def press(self, keys: str) -> None:
         """Type."""
         os.write(self._master, keys.encode())

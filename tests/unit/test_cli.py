@@ -22,6 +22,7 @@ from nxc_core.cli import GROUPS, VERBS
 from nxc_core.errors import ConfigError, StateError
 from nxc_core.paths import cache_dir
 from tests import fake_plugin
+from tests.terminal import Terminal
 
 REPOSITORY = Path(__file__).parents[2]
 COMPOSITION = {"roles": {"server": 1, "client": 2}, "test": 'server.succeed("true")\nprint("all good")\n'}
@@ -73,14 +74,18 @@ def nxc(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> N
     return run
 
 
-def start_process(project: Path, *argv: str, **environ: str) -> subprocess.Popen[str]:
-    """Run a command line in a process of its own."""
-    program = (
+def program() -> str:
+    """Return a Python program that is nxc with the fake plugin."""
+    return (
         f"import sys; sys.path.insert(0, {str(REPOSITORY)!r}); from tests import fake_plugin; "
         "from nxc_core.main import main; main(extra=[fake_plugin])"
     )
+
+
+def start_process(project: Path, *argv: str, **environ: str) -> subprocess.Popen[str]:
+    """Run a command line in a process of its own."""
     return subprocess.Popen(
-        [sys.executable, "-c", program, *argv],
+        [sys.executable, "-c", program(), *argv],
         cwd=project,
         env={**os.environ, **environ},
         stdin=subprocess.PIPE,
@@ -276,6 +281,41 @@ def test_exec_hands_bytes_on_as_they_are(nxc: Nxc, project: Path) -> None:
         cwd=project, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
     ) as raw:  # fmt: skip
         assert raw.communicate(timeout=60)[0] == b"\xff\x01"
+
+
+def test_exec_on_one_node_shows_output_as_it_comes(nxc: Nxc, project: Path) -> None:
+    nxc("up")
+    script = "echo first; echo wrong >&2; printf begun; read -t 60 line <more; echo $line; exit 3"
+    (fifo,) = (project / ".nxc").glob("deployments/*/fake/server")
+    os.mkfifo(fifo / "more")
+    with start_process(project, "exec", "server", "--", "bash", "-c", script) as child:
+        assert child.stdout is not None and child.stderr is not None
+        assert child.stdout.readline() == "first\n"
+        assert child.stdout.read(5) == "begun", "what has no end of line is shown too"
+        assert child.stderr.readline() == "wrong\n"
+        assert child.poll() is None
+        (fifo / "more").write_text(" and ended\n")
+        out, err = child.communicate(timeout=60)
+    assert (child.returncode, out, err) == (3, "and ended\n", "")
+
+
+def test_exec_on_one_node_shows_lines_on_a_terminal(nxc: Nxc, project: Path) -> None:
+    nxc("up")
+    script = r"printf 'one\r\ntwo \033[31mred\n1%%\r2%%\rlast'; sleep 0.1; printf ' word'; exit 4"
+    argv = (sys.executable, "-c", program(), "exec", "server", "--", "bash", "-c", script)
+    with Terminal(argv, cwd=project, env={**os.environ, "TERM": "xterm"}) as terminal:
+        assert terminal.wait() == 4
+        assert terminal.text.endswith("one\ntwo red\n1%\n2%\nlast word\n")
+    assert b"\x1b[31m" not in terminal.shown
+
+
+def test_exec_ends_with_its_reader(nxc: Nxc, project: Path) -> None:
+    nxc("up")
+    with start_process(project, "exec", "server", "--", "yes", "for ever") as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "for ever\n"
+        child.stdout.close()
+        assert child.wait(60) == 0
 
 
 def test_exec_and_logs_of_what_is_not_there(nxc: Nxc, project: Path) -> None:

@@ -16,14 +16,11 @@ from attrs import frozen
 from nxc_core import panes
 from nxc_core.errors import PreflightError, UsageError
 from tests.terminal import PATIENCE, Terminal
-from tests.unit.test_cli import REPOSITORY, Nxc, nxc, project
+from tests.unit.test_cli import Nxc, nxc, program, project
 
 __all__ = ["nxc", "project"]  # fixtures
 
-PROGRAM = (
-    f"import sys; sys.path.insert(0, {str(REPOSITORY)!r}); from tests import fake_plugin; "
-    "from nxc_core.main import main; main(extra=[fake_plugin])"
-)
+PROGRAM = program()
 
 
 @pytest.mark.parametrize(
