@@ -25,6 +25,8 @@ from attrs import field, frozen
 from nxc_core import spawned
 from nxc_core.errors import CommandError, Interrupted, PreflightError
 
+KEPT = 1 << 16
+"""Bytes of each stream that are kept of what somebody hears as it comes."""
 GRACE = 5.0
 """Seconds between SIGTERM and SIGKILL."""
 
@@ -87,6 +89,8 @@ def run(
     on_data: OnData | None = None,
 ) -> Completed:
     """Run one command to its end. ``output`` sends standard output to a file.
+
+    Where ``on_data`` hears what is written, only the end of it is returned.
 
     Raises CommandError when it fails (unless ``check`` is false) or is not done after ``timeout`` seconds,
     Interrupted when ``cancelled`` is set meanwhile, PreflightError when the program is not there.
@@ -178,6 +182,7 @@ class _Child:
         self.chunks[stream].append(data)
         if self.on_data is not None:
             self.on_data(stream, data)
+            self.chunks[stream] = [b"".join(self.chunks[stream])[-KEPT:]]
         if self.on_line is None:
             return
         *lines, self.partial[stream] = (self.partial[stream] + data).replace(b"\r", b"\n").split(b"\n")

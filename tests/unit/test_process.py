@@ -41,6 +41,19 @@ def wait_dead(pid: int, seconds: float = 10) -> bool:
     return not is_alive(pid)
 
 
+def test_what_is_heard_as_it_comes_is_kept_in_part() -> None:
+    heard: dict[str, bytes] = {"stdout": b"", "stderr": b""}
+
+    def hear(stream: str, data: bytes) -> None:
+        heard[stream] += data
+
+    script = "head -c 300000 /dev/zero | tr '\\0' x; printf end; printf wrong >&2; exit 3"
+    done = process.run(("sh", "-c", script), check=False, timeout=60, on_data=hear)
+    assert (len(heard["stdout"]), heard["stdout"][-3:], heard["stderr"]) == (300_003, b"end", b"wrong")
+    assert done.stdout == heard["stdout"][-process.KEPT :]
+    assert (done.code, done.stderr) == (3, b"wrong")
+
+
 def test_a_command_answers_its_end() -> None:
     done = process.run(("sh", "-c", "echo out; echo err >&2; exit 3"), check=False)
     assert (done.code, done.text, done.error_text) == (3, "out\n", "err\n")
