@@ -342,7 +342,7 @@ def test_more_nodes_than_inotify_allows(tmp_path: Path, monkeypatch: pytest.Monk
         check.require_room(51, PROFILE, lean=True)
     assert "fs.inotify.max_user_instances=256" in caught.value.hint
     with pytest.raises(PreflightError) as caught:
-        check.require_room(30, PROFILE, lean=False)
+        check.require_room(34, PROFILE, lean=False)
     assert "lean" in caught.value.hint
 
 

@@ -17,8 +17,8 @@ from nxc_docker.profile import Profile
 
 INSTANCES = Path("/proc/sys/fs/inotify/max_user_instances")
 SYSTEMD_CGROUP = Path("/sys/fs/cgroup/systemd")
-PER_NODE = {True: 2, False: 5}
-"""inotify instances that systemd takes in a lean system, and in a whole one."""
+PER_NODE = {True: 2, False: 3}
+"""inotify instances that root has in a lean system (PID 1), and in a whole one (logind, too)."""
 LEAST_DISK = 512
 """MiB that the images of a small deployment take."""
 _LINK = "anon_inode:inotify"

@@ -207,7 +207,7 @@ _ANSWERS: tuple[tuple[str, str, str], ...] = (
     (
         r"pool overlaps|already used on the host|already being used by|subnet .* is already (?:being )?used",
         "its subnet overlaps another network's",
-        "start again: another subnet is taken; `docker network ls` shows the others",
+        "`nxc start --new` takes another subnet, `nxc down` takes this one away",
     ),
     (
         r"no available IPv4 addresses|Address already in use",
