@@ -190,6 +190,20 @@ def sheet(layer: Layer, cache: Path, op: Operation) -> Sheet:
         raise BuildError(f"the layer {tar} is gone", hint="`nxc build` builds it again") from None
 
 
+def check(image: Image) -> None:
+    """Raise BuildError for a layer whose file is not what was built: a disk, or somebody, has changed it."""
+    for sheet in image.sheets:
+        if not isinstance(sheet.content, Path):
+            continue
+        with sheet.content.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+        if found != sheet.diff_id:
+            raise BuildError(
+                f"a layer of {image.title} is damaged: {sheet.content}",
+                hint="remove that file, then `nxc build` makes it again",
+            )
+
+
 def _noted(note: Path) -> str | None:
     try:
         return str(json.loads(note.read_text())["diff_id"])

@@ -182,9 +182,10 @@ def _send(image: Image, without: frozenset[str], engine: Engine, op: Operation) 
         try:
             _load(image, frozenset(), engine, op)
         except sdk.ImageLoadError as error:
+            archive.check(image)
             raise DeployError(
                 f"the engine does not take {image.title}: {failures.said(error)}",
-                hint="remove the cached layers (`nxc clean --all`), then `nxc build` makes them again",
+                hint="see its log; the image is as it was built",
             ) from error
         if not is_there(image, engine):
             raise DeployError(
