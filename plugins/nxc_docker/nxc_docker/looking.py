@@ -18,7 +18,8 @@ CONSOLE_LINES = 20_000
 LAST_WORDS = 3
 """So many lines are told of a container that ended."""
 _CHATTER = re.compile(
-    r"Exiting |Freezing execution|Shutting down|Sending SIG|Unmounting|All \w+ |Stopp|\[  OK  \]|\s*Stopping"
+    r"Exiting |Freezing |Shutting down|Powering off|Sending SIG|Syncing |\[  OK  \]"
+    r"|All (file|swap|loop|MD|DM)|(Starting|Stopping|Mounting|Unmounting|Detaching|Deactivating) "
 )
 """What systemd writes as it ends, whatever the reason."""
 
