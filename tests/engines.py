@@ -127,11 +127,12 @@ class Engine:
         """List containers, networks and volumes with a label, or with a label's value (``name=value``)."""
         wanted: dict[str, Any] = {"label": label}
         with self.client() as client:
-            told = [
-                f"container {one.name} ({one.status})" for one in client.containers.list(True, filters=wanted)
-            ]
-            told += [f"network {one.name}" for one in client.networks.list(filters=wanted)]
-            return told + [f"volume {one.name}" for one in client.volumes.list(filters=wanted)]
+            containers = client.api.containers(all=True, filters=wanted)
+            networks = client.api.networks(filters=wanted)
+            volumes = client.api.volumes(filters=wanted)["Volumes"] or []
+        told = [f"container {one['Names'][0].strip('/')} ({one['State']})" for one in containers]
+        told += [f"network {one['Name']}" for one in networks]
+        return told + [f"volume {one['Name']}" for one in volumes]
 
     def sweep(self, label: str) -> None:
         """Remove containers, networks and volumes with a label."""
