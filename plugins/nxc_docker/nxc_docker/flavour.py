@@ -108,7 +108,13 @@ class Docker(Nodes):
         prepared = launch.prepare(plan, self.options, engine, op)
         self.pace = PACE * len(plan.nodes)
         wanted = [spec for spec in plan.nodes if spec.name in names]
-        op.map(lambda spec: prepared.start(spec, present, op), wanted)
+        try:
+            op.map(lambda spec: prepared.start(spec, present, op), wanted)
+        except ExceptionGroup as group:
+            lost_engine, rest = group.split(failures.EngineLost)
+            if lost_engine is None or rest is not None:
+                raise
+            raise lost_engine.exceptions[0] from None  # all say the same
 
     def _engine(self, op: Operation) -> Engine:
         """The engine that this deployment began with, whatever the environment says now."""

@@ -22,26 +22,30 @@ def find(engine: Engine) -> Sequence[Leftover]:
     """List what is there of deployments that are no more, then images that nothing uses."""
     with failures.translated("asking the engine for what is left", url=engine.url):
         lost = [*_containers(engine), *_networks(engine), *_volumes(engine)]
-    return [*lost, *(Leftover(what=f.what, id=f"image:{f.id}", size=f.size) for f in images.spare(engine))]
+    return [*lost, *(Leftover(what="image", id=_name(f), size=f.size) for f in images.spare(engine))]
+
+
+def _name(image: Leftover) -> str:
+    """Return an image's tag, or where it has none its id."""
+    return image.what.removeprefix("image ") or image.id
 
 
 def _containers(engine: Engine) -> Iterator[Leftover]:
     for one in engine.api.containers(all=True, filters={"label": FOLDER}):
         if is_lost(one.get("Labels") or {}):
-            name = str(one["Names"][0]).removeprefix("/")
-            yield Leftover(what=f"container {name}", id=f"container:{one['Id']}")
+            yield Leftover(what="container", id=str(one["Names"][0]).removeprefix("/"))
 
 
 def _networks(engine: Engine) -> Iterator[Leftover]:
     for one in engine.api.networks(filters={"label": FOLDER}):
         if is_lost(one.get("Labels") or {}):
-            yield Leftover(what=f"network {one['Name']}", id=f"network:{one['Id']}")
+            yield Leftover(what="network", id=str(one["Name"]))
 
 
 def _volumes(engine: Engine) -> Iterator[Leftover]:
     for one in engine.api.volumes(filters={"label": FOLDER}).get("Volumes") or ():
         if is_lost(one.get("Labels") or {}):
-            yield Leftover(what=f"volume {one['Name']}", id=f"volume:{one['Name']}")
+            yield Leftover(what="volume", id=str(one["Name"]))
 
 
 def is_lost(labels: Mapping[str, str]) -> bool:
@@ -74,18 +78,16 @@ def sweep(leftovers: Sequence[Leftover], engine: Engine, op: Operation) -> Seque
     """Remove them, containers first; returns those that are gone. Of the others it is said why they stay."""
     order = ("container", "network", "volume", "image")
     gone = []
-    for kind in order:
-        for one in leftovers:
-            sort, _, id = one.id.partition(":")
-            if sort == kind:
-                op.check_cancelled()
-                if _remove(kind, id, one, engine, op):
-                    gone.append(one)
+    for one in sorted(leftovers, key=lambda one: order.index(one.what)):
+        op.check_cancelled()
+        if _remove(one, engine, op):
+            gone.append(one)
     return gone
 
 
-def _remove(kind: str, id: str, leftover: Leftover, engine: Engine, op: Operation) -> bool:
-    api = engine.api
+def _remove(leftover: Leftover, engine: Engine, op: Operation) -> bool:
+    api, id = engine.api, leftover.id
+    told = f"{leftover.what} {id}"
     ways: Mapping[str, Callable[[], Any]] = {
         "container": lambda: api.remove_container(id, force=True, v=True),
         "network": lambda: api.remove_network(id),
@@ -94,13 +96,13 @@ def _remove(kind: str, id: str, leftover: Leftover, engine: Engine, op: Operatio
     }
     try:
         with (
-            failures.translated(f"removing {leftover.what}", url=engine.url),
+            failures.translated(f"removing {told}", url=engine.url),
             contextlib.suppress(sdk.NotFound),
         ):
-            ways[kind]()
+            ways[leftover.what]()
     except failures.EngineLost:
         raise
     except DeployError as error:
-        op.step(f"{leftover.what} stays: {error.message}", topic="warning")
+        op.step(f"{told} stays: {error.message}", topic="warning")
         return False
     return True
