@@ -32,7 +32,7 @@ _UNITS = """
     halt.target local-fs-pre.target local-fs.target multi-user.target network-online.target
     network-pre.target network.target nss-lookup.target paths.target poweroff.target reboot.target
     remote-fs.target rescue.target shutdown.target slices.target sockets.target swap.target
-    sysinit.target system.slice systemd-journald-dev-log.socket systemd-journald.service
+    sysinit.target system.slice systemd-halt.service systemd-journald-dev-log.socket systemd-journald.service
     systemd-journald.socket systemd-modules-load.service systemd-poweroff.service systemd-reboot.service
     systemd-sysctl.service systemd-tmpfiles-setup.service systemd-udev-trigger.service
     systemd-udevd-control.socket systemd-udevd-kernel.socket systemd-udevd.service time-sync.target

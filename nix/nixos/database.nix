@@ -19,7 +19,12 @@ in
       };
       # A container sees the kernel command line of another system.
       script = ''
-        ${lib.optionalString (!config.boot.isContainer) ''
+        ${lib.optionalString config.boot.isContainer ''
+          if [ ! -w /nix/store ]; then
+            echo 'the store is another system'"'"'s here, to read only; Nix itself cannot be used'
+            exit 0
+          fi
+        ''}${lib.optionalString (!config.boot.isContainer) ''
           read -r words </proc/cmdline || :
           for word in $words; do
             case $word in nxc.registration=*) named=''${word#*=} ;; esac

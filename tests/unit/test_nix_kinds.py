@@ -180,9 +180,9 @@ def test_nobody_gets_in_without_a_key() -> None:
     """No password, no key and no login of itself in any image, whatever the guest."""
     for guest in (VIRTUAL, CONTAINER, REAL):
         users = evaluate("ramdisk", "config.users.users", guest=guest)
-        assert set(users) == {"sshd"}
-        assert users["sshd"]["password"] is None
-        assert users["sshd"]["hashedPassword"] is None
+        assert set(users) == {"sshd"} | ({"nscd"} if guest == CONTAINER else set())
+        for user in users.values():
+            assert (user["password"], user["hashedPassword"]) == (None, None)
     said = "".join(path.read_text() for path in (NIX / "nixos").glob("*.nix"))
     assert not re.search(
         r"autologin|initialPassword|initialHashedPassword|hashedPassword|ssh-(rsa|ed25519)", said
@@ -198,6 +198,51 @@ def test_a_container_boots_nothing() -> None:
     assert config["fileSystems"] == {}
     assert config["boot"]["initrd"]["kernelModules"] == []
     assert "nxc.registration" not in config["systemd"]["services"]["nxc-database"]["script"]
+
+
+@pytest.mark.parametrize("later", [False, True])
+def test_a_container_leaves_alone_what_its_engine_does(later: bool) -> None:
+    listed = json.loads((NIX / "guest/manifest.json").read_text())
+    config = evaluate("closure", "config", guest=CONTAINER, later=later)
+    assert config["systemd"]["suppressedSystemUnits"] == listed["mask_in_container"]
+    assert config["systemd"]["services"]["nscd"]["serviceConfig"]["DynamicUser"] is False
+    assert config["users"]["users"]["nscd"]["isSystemUser"] is True
+    assert config["services"]["openssh"]["startWhenNeeded"] is False
+    assert config["boot" if later else "nix"]["readOnlyNixStore" if later else "readOnlyStore"] is False
+    assert "remount" not in config["system"]["activationScripts"]["specialfs"]
+    lean = evaluate("closure", "config.systemd", guest=f"{CONTAINER} // {{ lean = true; }}", later=later)
+    assert set(lean["suppressedSystemUnits"]) == {
+        *listed["mask_in_container"],
+        *listed["mask_when_lean"],
+    } - {"systemd-logind.service"}
+    assert lean["services"]["systemd-logind"]["enable"] is False
+    whole = evaluate("ramdisk", "config", guest=VIRTUAL, later=later)
+    assert whole["systemd"]["suppressedSystemUnits"] == []
+    assert whole["system"]["activationScripts"]["specialfs"] == "remount"
+    assert whole["systemd"]["services"]["nscd"]["serviceConfig"]["DynamicUser"] is True
+
+
+def test_special_file_systems_of_a_container_are_mounted_where_it_may(tmp_path: Path) -> None:
+    """What is there stays; what may not be mounted is a folder, and no complaint."""
+    text = evaluate("closure", "config.system.activationScripts.specialfs", guest=CONTAINER)
+    (tmp_path / "here").mkdir()
+    mounts = tmp_path / "mounts"
+    mounts.write_text(
+        f"specialMount tmpfs {tmp_path}/here nosuid tmpfs\n"
+        f"specialMount tmpfs {tmp_path}/new mode=750 tmpfs\n"
+        f"specialMount none {tmp_path}/never x no-such-file-system\n"
+    )
+    (tmp_path / "activate").write_text("set -e\n" + text.replace("/fake/early-mount", str(mounts)))
+    script = f"""
+    mount -t tmpfs -o noexec old {tmp_path}/here
+    bash {tmp_path}/activate 2>&1
+    findmnt -no SOURCE {tmp_path}/here
+    findmnt -no FSTYPE {tmp_path}/new
+    ls -d {tmp_path}/never
+    """
+    argv = ("unshare", "--map-root-user", "--mount", "sh", "-euc", script)
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.splitlines() == ["old", "tmpfs", f"{tmp_path}/never"]
 
 
 def test_drivers_are_loaded_at_once_in_a_virtual_machine_and_by_udev_elsewhere() -> None:

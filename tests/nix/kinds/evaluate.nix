@@ -67,6 +67,7 @@ let
       };
       kernelParams = words;
       loader.grub.enable = on;
+      specialFileSystems = free;
     };
     documentation.enable = on;
     environment.etc = several {
@@ -96,11 +97,16 @@ let
     };
     nix.package = declare types.unspecified (fake "nix");
     security.polkit.enable = on;
+    services.nscd.enable = on;
     services.openssh.enable = off;
+    services.openssh.startWhenNeeded = off;
     services.udisks2.enable = on;
+    system.activationScripts = declare (types.attrsOf types.str) { };
+    system.build = free;
     system.nixos.release = declare types.str "1.0";
     system.stateVersion = declare types.str "0.1";
     systemd.packages = list;
+    systemd.suppressedSystemUnits = words;
     systemd.services = several unit;
     systemd.tmpfiles.rules = words;
     users.groups = free;
@@ -113,7 +119,16 @@ let
       group = declare types.str "nogroup";
     };
   };
+  # What a release says itself, with the strength that it says it.
+  always.config = {
+    services.openssh.startWhenNeeded = lib.mkIf config.boot.isContainer (lib.mkDefault true);
+    system.activationScripts.specialfs = "remount";
+    system.build.earlyMountScript = fake "early-mount";
+    systemd.services.nscd.serviceConfig.DynamicUser = true;
+  };
+  early.options.nix.readOnlyStore = on;
   lately.imports = [
+    (lib.mkRenamedOptionModule [ "nix" "readOnlyStore" ] [ "boot" "readOnlyNixStore" ])
     (lib.mkRemovedOptionModule [ "xdg" "icons" "enable" ] "There are no icons.")
     (lib.mkRenamedOptionModule [ "services" "timesyncd" "enable" ] [ "services" "clock" "enable" ])
   ];
@@ -130,6 +145,7 @@ let
       network.wait-online.anyInterface = off;
       services = several unit;
     };
+    boot.readOnlyNixStore = on;
     boot.swraid.enable = on;
     environment.defaultPackages = declare (types.listOf types.unspecified) [ "rsync" ];
     nix.enable = on;
@@ -139,6 +155,7 @@ let
   system = lib.evalModules {
     modules = [
       always
+      (nix + "/nixos/container.nix")
       (nix + "/nixos/guest.nix")
       (nix + "/nixos/node.nix")
       kindFile.module
@@ -148,7 +165,7 @@ let
         _module.args = { inherit pkgs; };
       }
     ]
-    ++ lib.optional later lately;
+    ++ [ (if later then lately else early) ];
   };
   # A removed option throws when it is read; setting it fails an assertion.
   config = removeAttrs system.config [ "xdg" ];

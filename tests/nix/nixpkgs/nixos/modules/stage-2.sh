@@ -6,7 +6,16 @@ export PATH=/bin:/usr/bin:/usr/sbin HOME=/root
 
 if [ -d "$machine/usr" ] && [ ! -e /usr/bin ]; then
   "$machine/busybox" mkdir -p /usr /root /tmp /var/log /var/lib /var/empty /nix/var /run /etc
-  "$machine/busybox" mount -o bind "$machine/usr" /usr
+  if [ -z "$container" ]; then
+    "$machine/busybox" mount -o bind "$machine/usr" /usr
+  else
+    # A container may not mount, and its store is read-only.
+    "$machine/busybox" mkdir -p /usr/lib
+    for place in "$machine"/usr/lib/*; do "$machine/busybox" ln -sfn "$place" /usr/lib/; done
+    for place in "$machine"/usr/*; do
+      [ "$place" = "$machine/usr/lib" ] || "$machine/busybox" ln -sfn "$place" /usr/
+    done
+  fi
   for name in bin sbin lib lib64; do
     "$machine/busybox" ln -sfn "usr/$name" "/$name"
   done

@@ -218,7 +218,13 @@ in
     environment.etc."systemd/system".source = pkgs.runCommand "system-units" { } (
       "mkdir -p $out\n"
       + lib.concatMapStrings bring (lib.unique config.systemd.packages)
-      + lib.concatStrings (lib.mapAttrsToList place rendered)
+      + lib.concatStrings (
+        lib.mapAttrsToList place (removeAttrs rendered config.systemd.suppressedSystemUnits)
+      )
+      # There they are not; here the machine's own would be.
+      + lib.concatMapStrings (
+        name: "ln -sfn /dev/null $out/${lib.escapeShellArg name}\n"
+      ) config.systemd.suppressedSystemUnits
     );
   };
 }
