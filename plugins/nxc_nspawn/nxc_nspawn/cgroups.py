@@ -35,23 +35,10 @@ class Hierarchies:
         """Version 2 where nothing else is mounted."""
         return 2 if set(self.mounted) == {UNIFIED} else 1
 
+    @property
     def of_systems(self) -> tuple[str, ...]:
-        """Name those that a systemd inside needs a folder in."""
+        """Name those that a systemd inside rules in, and systemd-nspawn looks for itself in; maybe none."""
         return tuple(name for name in (SYSTEMD, UNIFIED) if name in self.mounted)
-
-    def of_limits(self, limits: Limits) -> tuple[str, ...]:
-        """Name those by which a node is limited; raises DeployError where one is not there."""
-        wanted = dict(zip(CONTROLLERS, (limits.memory, limits.cpus, limits.pids), strict=True))
-        asked = [name for name, value in wanted.items() if value is not None]
-        if self.version == 2:
-            return (UNIFIED,) if asked else ()
-        for name in asked:
-            if name not in self.mounted:
-                raise DeployError(
-                    f"nodes cannot be limited: this machine has no control groups for {name}",
-                    hint="leave the limit out, or boot with cgroup_enable=memory",
-                )
-        return tuple(asked)
 
 
 def find_hierarchies(text: str | None = None) -> Hierarchies:
@@ -72,23 +59,35 @@ def find_hierarchies(text: str | None = None) -> Hierarchies:
 
 @frozen(kw_only=True)
 class Groups:
-    """The folders of a deployment, by hierarchy."""
+    """The folders of a deployment, by hierarchy; in those of ``systems`` each node has one per boot."""
 
     folders: Mapping[str, Path]
     version: int
+    systems: tuple[str, ...]
 
-    def of(self, node: str, hierarchies: Iterable[str]) -> tuple[Path, ...]:
-        """Name a node's folders."""
-        return tuple(dict.fromkeys(self.folders[name] / node for name in hierarchies))
+    def of_systems(self, node: str) -> tuple[Path, ...]:
+        """Name the folders in which a node's system is."""
+        return tuple(self.folders[name] / node for name in self.systems)
 
-    def every(self, node: str) -> tuple[Path, ...]:
-        """Name all that a node may have."""
-        return self.of(node, self.folders)
+    def of(self, node: str) -> tuple[Path, ...]:
+        """Name all folders that a node may have."""
+        return tuple(folder / node for folder in self.folders.values())
+
+    def nodes(self) -> list[Path]:
+        """List the folders of all nodes."""
+        tops = [folder for folder in self.folders.values() if folder.is_dir()]
+        return [path for top in tops for path in top.iterdir() if path.is_dir() and path.name != KEEPER]
+
+    def limiting(self, node: str, limits: Limits) -> tuple[Path, ...]:
+        """Name the folders of a node that limit it, beside those of its system."""
+        asked = [name for name, value in limits.asked.items() if value is not None]
+        return tuple(self.folders[name] / node for name in asked) if self.version == 1 else ()
 
 
 def own(name: str, found: Hierarchies) -> Groups:
     """Name a deployment's folders at the top of each hierarchy."""
-    return Groups(folders={kind: top / name for kind, top in found.mounted.items()}, version=found.version)
+    folders = {kind: top / name for kind, top in found.mounted.items()}
+    return Groups(folders=folders, version=found.version, systems=found.of_systems)
 
 
 def delegated(text: str, unit: str, found: Hierarchies) -> Groups:
@@ -104,67 +103,61 @@ def delegated(text: str, unit: str, found: Hierarchies) -> Groups:
         for kind in (kinds or UNIFIED).split(","):
             if kind in found.mounted:
                 folders[kind] = found.mounted[kind] / path.lstrip("/")
-    return Groups(folders=folders, version=found.version)
+    return Groups(folders=folders, version=found.version, systems=found.of_systems)
 
 
-def make(node: str, limits: Limits, groups: Groups, found: Hierarchies) -> tuple[Path, ...]:
-    """Make a node's folders, with its limits; returns those that its processes belong into."""
-    limited = found.of_limits(limits)
-    for kind in limited:
-        if kind not in groups.folders:
-            raise DeployError(f"nodes cannot be limited: systemd does not delegate {kind}")
-    wanted = groups.of(node, dict.fromkeys((*found.of_systems(), *limited)))
-    for folder in wanted:
+def settle(groups: Groups, keeper: int, *, ours: bool) -> None:
+    """Put the keeper into a folder of its own, and let nodes have controllers, which version 2 asks for.
+
+    It lets no folder have both processes and controllers. ``ours`` says that no systemd made the folders.
+    """
+    for place in groups.of_systems(KEEPER):
+        place.mkdir(parents=True, exist_ok=True)
+        (place / "cgroup.procs").write_text(str(keeper))
+    if groups.version == 2:
+        top = groups.folders[UNIFIED]
+        for folder in (top.parent, top) if ours else (top,):
+            _spread(folder)
+
+
+def _spread(folder: Path) -> None:
+    for name in (*CONTROLLERS, "io", "cpuset"):
+        with contextlib.suppress(OSError):  # one that this machine has not
+            (folder / "cgroup.subtree_control").write_text(f"+{name}")
+
+
+def make(node: str, limits: Limits, groups: Groups) -> None:
+    """Make a node's folders, with its limits; raises DeployError where a limit cannot be set."""
+    folders = (*groups.of_systems(node), *groups.limiting(node, limits))
+    for folder in folders:
         folder.mkdir(parents=True, exist_ok=True)
-    for kind, file, value in _settings(limits, found.version):
+    if groups.version == 2:
+        _spread(folders[0])
+    for kind, file, value in _settings(limits, groups):
         path = groups.folders[kind] / node / file
         try:
             path.write_text(value)
         except OSError as error:
-            raise DeployError(f"{node} cannot be limited: {path}: {error.strerror}") from error
-    return wanted
+            raise DeployError(
+                f"{node} cannot be limited: {path}: {error.strerror}",
+                hint="leave nxc.container's limits out, or see which controllers this machine has",
+            ) from error
 
 
-def spread(groups: Groups, *, keeper: int | None = None) -> None:
-    """Let the nodes of a deployment have controllers of their own, where version 2 asks for that.
-
-    A folder that systemd delegated holds the ``keeper``, which must first go into one of its own.
-    """
-    folder = groups.folders.get(UNIFIED)
-    if groups.version != 2 or folder is None:
-        return
-    inner = folder if keeper is None else folder / KEEPER
-    inner.mkdir(parents=True, exist_ok=True)
-    if keeper is not None:
-        (inner / "cgroup.procs").write_text(str(keeper))
-    for place in (folder.parent, folder) if keeper is None else (folder,):
-        for name in (*CONTROLLERS, "io", "cpuset"):
-            with contextlib.suppress(OSError):  # one that this machine has not
-                (place / "cgroup.subtree_control").write_text(f"+{name}")
-
-
-def _settings(limits: Limits, version: int) -> Iterator[tuple[str, str, str]]:
+def _settings(limits: Limits, groups: Groups) -> Iterator[tuple[str, str, str]]:
     """Yield hierarchy, file and value."""
-    one = version == 1
+    if groups.version == 2:
+        quota = limits.cpus and f"{int(limits.cpus * _PERIOD)} {_PERIOD}"
+        values = {"memory.max": limits.memory, "cpu.max": quota, "pids.max": limits.pids}
+        yield from ((UNIFIED, file, str(value)) for file, value in values.items() if value is not None)
+        return
     if limits.memory is not None:
-        yield (
-            ("memory", "memory.limit_in_bytes", str(limits.memory))
-            if one
-            else (
-                UNIFIED,
-                "memory.max",
-                str(limits.memory),
-            )
-        )
+        yield "memory", "memory.limit_in_bytes", str(limits.memory)
     if limits.cpus is not None:
-        quota = int(limits.cpus * _PERIOD)
-        if one:
-            yield "cpu", "cpu.cfs_period_us", str(_PERIOD)
-            yield "cpu", "cpu.cfs_quota_us", str(quota)
-        else:
-            yield UNIFIED, "cpu.max", f"{quota} {_PERIOD}"
+        yield "cpu", "cpu.cfs_period_us", str(_PERIOD)
+        yield "cpu", "cpu.cfs_quota_us", str(int(limits.cpus * _PERIOD))
     if limits.pids is not None:
-        yield "pids" if one else UNIFIED, "pids.max", str(limits.pids)
+        yield "pids", "pids.max", str(limits.pids)
 
 
 def processes(folders: Iterable[Path]) -> set[int]:

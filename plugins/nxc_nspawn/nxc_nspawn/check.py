@@ -89,20 +89,23 @@ def _check_groups() -> Finding:
         found = cgroups.find_hierarchies()
     except (OSError, ValueError, IndexError) as error:
         return Finding(ok=False, subject="control groups", detail=str(error), hint="mount /proc")
-    tops = [found.mounted[name] for name in found.of_systems()]
-    bad = [str(top) for top in tops if not os.access(top, os.W_OK)]
-    fine = bool(tops) and not bad
-    if bad:
-        detail = f"{', '.join(bad)} cannot be written"
-    else:
-        detail = f"version {found.version}" if tops else "none that a systemd could use is mounted"
-    hint = "mount -t cgroup2 none /sys/fs/cgroup, or run nxc outside of a container"
-    return Finding(ok=fine, subject="control groups", detail=detail, hint="" if fine else hint)
+    tops = [found.mounted[name] for name in found.of_systems]
+    closed = [str(top) for top in tops if not os.access(top, os.W_OK)]
+    if tops and not closed:
+        return Finding(ok=True, subject="control groups", detail=f"version {found.version}")
+    return Finding(
+        ok=False,
+        subject="control groups",
+        detail=f"{closed[0]} cannot be written" if closed else "those mounted are of no use to a systemd",
+        hint="run nxc outside of a container" if closed else "mount -t cgroup2 none /sys/fs/cgroup",
+    )
 
 
 def appetite(*, lean: bool) -> int:
-    """Return the inotify instances that one node takes: those of systemd, and of its logind."""
-    return 2 if lean else 5
+    """Return the inotify instances that one node takes: systemd's, one more for version 2 of control groups,
+    and what services have that a lean node lacks.
+    """
+    return 1 + cgroups.find_hierarchies().version + (0 if lean else 2)
 
 
 def _check_inotify(*, lean: bool) -> Finding:

@@ -101,18 +101,16 @@ class NspawnFlavour(Flavour[NspawnOptions]):
         if again:
             for spec in specs:
                 self._end_one(spec.name, None, kept, op)
-        starts = [machines.prepare(plan, spec, kept, found) for spec in specs]
+        starts = [machines.prepare(plan, spec, kept) for spec in specs]
         return machines.start(starts, kept, op, again=again)
 
     def _end_one(self, node: str, pid: int | None, kept: Keeper, op: Operation) -> None:
         pids = {} if pid is None else {node: pid}
-        if not machines.end(pids, kept.groups.every(node), op):
+        if not machines.end(pids, kept.groups.of(node), op):
             raise DeployError(f"{node} does not end", hint="see what its processes wait for")
 
     def _end_all(self, found: Hierarchies, op: Operation) -> bool:
-        tops = keeper.groups(op, found).folders.values()
-        nodes = [path for top in tops if top.is_dir() for path in top.iterdir() if path.is_dir()]
-        return machines.end(None, [path for path in nodes if path.name != cgroups.KEEPER], op)
+        return machines.end(None, keeper.groups(op, found).nodes(), op)
 
     # Giving back: each may be gone already or never have existed.
 
@@ -168,7 +166,7 @@ class NspawnFlavour(Flavour[NspawnOptions]):
         found, kept = cgroups.find_hierarchies(), self._keeper(op)
         (spec,) = (spec for spec in plan.nodes if spec.name == node.name)
         self.crash(node, op)
-        pids = machines.start([machines.prepare(plan, spec, kept, found)], kept, op, again=True)
+        pids = machines.start([machines.prepare(plan, spec, kept)], kept, op, again=True)
         op.node(_node(spec, pids[spec.name], plan, kept, found))
 
     def block(self, node: Node, op: Operation) -> None:
@@ -194,12 +192,13 @@ class NspawnFlavour(Flavour[NspawnOptions]):
 
 
 def _node(spec: NodeSpec, pid: int, plan: Plan, kept: Keeper, found: Hierarchies) -> Node:
-    role = plan.roles.get(spec.role) or Role(name=spec.role)
-    limiting = found.of_limits(wishes.limits(role)) if found.version == 1 else ()
+    limits = wishes.limits(machines.role_of(plan, spec))
+    limited = any(value is not None for value in limits.asked.values())
+    unified = found.mounted[cgroups.UNIFIED] if limited and found.version == 2 else None
     facts: dict[str, Json] = {
         "pid": pid,
         "card": network.card_name(spec.index),
         "address": plan.networks[0].members[spec.name][0],
     }
-    endpoint = inside.endpoint(pid, kept.groups.of(spec.name, limiting))
+    endpoint = inside.endpoint(pid, kept.groups.limiting(spec.name, limits), unified)
     return Node(name=spec.name, role=spec.role, endpoint=endpoint, facts=facts)

@@ -25,24 +25,32 @@ _SEARCHED = (
 )
 _ENTER = """
 refuse() { echo "nxc: this node is not there" >&2; exit 125; }
+child() { read -r leader rest <"/proc/$1/task/$1/children" || [ -n "$leader" ] || refuse; }
 umask 022
 leader=
-read -r leader rest <"/proc/$1/task/$1/children" || [ -n "$leader" ] || refuse
+child "$1"
+child "$leader"
 while read -r key pids; do [ "$key" != NSpid: ] || break; done <"/proc/$leader/status" || refuse
 case $pids in *[[:space:]]1) ;; *) refuse ;; esac
-shift
-for group in $1; do echo $$ >"$group/cgroup.procs"; done
-shift
-dropped=$1
-shift
+for group in $2; do echo $$ >"$group/cgroup.procs"; done
+if [ -n "$3" ]; then
+  read -r path <"/proc/$leader/cgroup"
+  echo $$ >"$3${path#0::}/cgroup.procs"
+fi
+dropped=$4
+shift 4
 exec setpriv --bounding-set="$dropped" nsenter --target="$leader" \\
   --mount --uts --ipc --net --pid --cgroup -- env -C /root -i "$@"
 """
 
 
-def endpoint(pid: int, groups: Sequence[Path]) -> ExecEndpoint:
-    """Return words that run a command on a node in any of its boots, in the control groups that limit it."""
-    words = ("sh", "-uc", _ENTER, "nxc", str(pid), " ".join(map(str, groups)), _dropped())
+def endpoint(pid: int, limiting: Sequence[Path], unified: Path | None) -> ExecEndpoint:
+    """Return words that run a command on a node in any of its boots, in the control groups that limit it.
+
+    ``unified`` is where version 2 is mounted, if it limits the node: there commands go to the first process.
+    """
+    groups = " ".join(map(str, limiting))
+    words = ("sh", "-uc", _ENTER, "nxc", str(pid), groups, str(unified or ""), _dropped())
     variables = (f"PATH={_SEARCHED}", "HOME=/root", "USER=root", "LOGNAME=root")
     return ExecEndpoint(prefix=(*words, *variables))
 
@@ -54,7 +62,7 @@ def _dropped() -> str:
 
 
 class Inside(ExecConnection):
-    """Runs commands on a node whose systemd-nspawn is ``pid``."""
+    """Runs commands on a node that the process ``pid`` boots."""
 
     def __init__(self, pid: int, endpoint: ExecEndpoint, cancel: threading.Event | None = None) -> None:
         super().__init__(endpoint, cancel)

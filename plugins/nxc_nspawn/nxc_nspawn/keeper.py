@@ -116,7 +116,7 @@ def start(plan: Plan, op: Operation, found: Hierarchies) -> Keeper:
         folders = cgroups.delegated(Path(f"/proc/{pid}/cgroup").read_text(), unit, found).folders
         op.note(control, folders={kind: str(folder) for kind, folder in folders.items()})
     keeper = Keeper(pid=pid, folder=Path(str(claim.data["folder"])), groups=groups(op, found))
-    cgroups.spread(keeper.groups, keeper=pid if unit else None)
+    cgroups.settle(keeper.groups, pid, ours=not unit)
     op.run(("ip", "-batch", "-"), stdin=network.host_batch(op.name, plan.networks[0]).encode(), timeout=60)
     return keeper
 
@@ -150,7 +150,7 @@ def groups(op: Operation, found: Hierarchies) -> Groups:
         noted = claim.data.get("folders") or {}
         if claim.data.get("unit") and isinstance(noted, Mapping):
             folders = {kind: Path(str(path)) for kind, path in noted.items()}
-            return Groups(folders=folders, version=found.version)
+            return Groups(folders=folders, version=found.version, systems=found.of_systems)
     return cgroups.own(f"nxc-{op.name}", found)
 
 

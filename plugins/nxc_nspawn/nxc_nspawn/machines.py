@@ -15,7 +15,6 @@ from nxc_core import DeployError, Operation
 from nxc_core.model import CLOSURE, NodeSpec, Plan, Resource, Role
 from nxc_core.spawned import VARIABLE, find_all_spawned, is_spawned
 from nxc_nspawn import cgroups, network, wishes
-from nxc_nspawn.cgroups import Hierarchies
 from nxc_nspawn.keeper import ENVIRONMENT, Keeper, layers
 
 MACHINES = "nspawn.machines"
@@ -39,19 +38,38 @@ root() {
   fi
 }
 
-# boot NODE MARK LOG GROUPS WORDS...
+# boot NODE MARK LOG WORDS...
 boot() {
-  node=$1 mark=$2 log=$3 groups=$4
-  shift 4
+  node=$1 mark=$2 log=$3
+  shift 3
   (
     exec </dev/null >>"$log.log" 2>>"$log.nspawn"
-    for group in $groups; do echo 0 >"$group/cgroup.procs"; done
     export VARIABLE="$mark"
     exec "$@"
   ) &
   echo "$node $!"
 }
 """.replace("VARIABLE", VARIABLE)
+
+_REBOOTED = 133
+"""How systemd-nspawn ends that is to be started again, where it has no scope of its own to do it in."""
+_BOOTS = f"""
+systems=$1 limits=$2 boot=0
+shift 2
+while :; do
+  boot=$((boot + 1))
+  (
+    set -e # a system in control groups that are not its own would take those of this machine
+    for group in $systems; do
+      mkdir -p "$group/$boot"
+      echo 0 >"$group/$boot/cgroup.procs"
+    done
+    for group in $limits; do echo 0 >"$group/cgroup.procs"; done
+    exec "$@"
+  )
+  [ $? = {_REBOOTED} ] || exit
+done
+"""
 
 _SET_KERNEL = """
 while [ "$1" != -- ]; do
@@ -68,26 +86,33 @@ class Start:
     """What one node is started with. ``lower`` are its layers as overlayfs takes them, uppermost first."""
 
     spec: NodeSpec
-    groups: tuple[Path, ...]
     lower: str
     volumes: tuple[str, ...]
     words: tuple[str, ...]
 
 
-def prepare(plan: Plan, spec: NodeSpec, keeper: Keeper, found: Hierarchies) -> Start:
+def prepare(plan: Plan, spec: NodeSpec, keeper: Keeper) -> Start:
     """Make a node's control groups, and gather what it is started with."""
-    role = plan.roles.get(spec.role) or Role(name=spec.role)
+    role = role_of(plan, spec)
     numbers = {name: number for number, name in enumerate(layers(plan))}
     own = plan.artifact.roles[spec.role].layers
+    limits, groups = wishes.limits(role), keeper.groups
+    cgroups.make(spec.name, limits, groups)
+    folders = (groups.of_systems(spec.name), groups.limiting(spec.name, limits))
+    listed = tuple(" ".join(map(str, those)) for those in folders)
+    words = ("sh", "-uc", _BOOTS, "nxc", *listed, *_words(plan, spec, role, keeper))
     settings = wishes.ipc_settings(role)
-    words = _words(plan, spec, role, keeper)
     return Start(
         spec=spec,
-        groups=cgroups.make(spec.name, wishes.limits(role), keeper.groups, found),
         lower=":".join(f"layers/{numbers[name]}" for name in reversed(own)),
         volumes=tuple(volume.source for volume in wishes.volumes(role) if volume.named),
         words=_set(settings, words) if settings else words,
     )
+
+
+def role_of(plan: Plan, spec: NodeSpec) -> Role:
+    """Return a node's role."""
+    return plan.roles.get(spec.role) or Role(name=spec.role)
 
 
 def _words(plan: Plan, spec: NodeSpec, role: Role, keeper: Keeper) -> tuple[str, ...]:
@@ -136,11 +161,13 @@ def _set(settings: Mapping[str, str], words: Sequence[str]) -> tuple[str, ...]:
 
 
 def start(starts: Sequence[Start], keeper: Keeper, op: Operation, *, again: bool) -> dict[str, int]:
-    """Start nodes; returns the pid of each one's systemd-nspawn. Whether they boot is seen later.
+    """Start nodes; returns the pid of the process that boots each. Whether they come up is seen later.
 
     With ``again`` what a killed one may have left in the network is cleared away first.
     """
     env = {**ENVIRONMENT, VARIABLE: token("", op)}
+    if keeper.groups.version == 1:
+        env["SYSTEMD_NSPAWN_UNIFIED_HIERARCHY"] = "0"  # watching both would take a third inotify instance
     text = "".join(_script(starts, keeper, op, again=again))
     words = (*keeper.enter("mount", "net"), "sh", "-eu")
     told = op.run(words, stdin=text.encode(), env=env, timeout=START_TIMEOUT)
@@ -149,6 +176,8 @@ def start(starts: Sequence[Start], keeper: Keeper, op: Operation, *, again: bool
 
 def _script(starts: Iterable[Start], keeper: Keeper, op: Operation, *, again: bool) -> Iterator[str]:
     """Yield what the shell does in the keeper's namespaces; it says each node's pid."""
+    for place in keeper.groups.of_systems(cgroups.KEEPER):
+        yield f"echo 0 >{shlex.quote(str(place))}/cgroup.procs\n"
     yield f"cd {shlex.quote(str(keeper.folder))}\n{_PRELUDE}"
     for start in starts:
         node = start.spec.name
@@ -157,8 +186,7 @@ def _script(starts: Iterable[Start], keeper: Keeper, op: Operation, *, again: bo
         for volume in start.volumes:
             yield shlex.join(("mkdir", "-p", f"volumes/{volume}")) + "\n"
         yield shlex.join(("root", node, start.lower)) + "\n"
-        groups = " ".join(map(str, start.groups))
-        yield shlex.join(("boot", node, token(node, op), str(log(node, op)), groups, *start.words)) + "\n"
+        yield shlex.join(("boot", node, token(node, op), str(log(node, op)), *start.words)) + "\n"
 
 
 def log(node: str, op: Operation) -> Path:
@@ -170,18 +198,18 @@ def log(node: str, op: Operation) -> Path:
 
 
 def token(node: str, op: Operation) -> str:
-    """Return the mark of a node's systemd-nspawn."""
+    """Return the mark of a node's processes outside of it."""
     return op.token(Resource(kind=MACHINE, id=node))
 
 
 def find(op: Operation) -> dict[str, int]:
-    """Map nodes to the pids of their systemd-nspawns, by their marks."""
+    """Map nodes to the processes that boot them, by their marks."""
     prefix = token("", op)
     marked = find_all_spawned(prefix)
     return {
         node: pid
         for pid, mark in marked.items()
-        if (node := mark.removeprefix(prefix)) and marked.get(_parent(pid)) != mark  # no helper of another
+        if (node := mark.removeprefix(prefix)) and marked.get(_parent(pid)) != mark  # not what it started
     }
 
 
@@ -192,19 +220,24 @@ def _parent(pid: int) -> int:
 
 
 def is_alive(node: str, pid: object, op: Operation) -> bool:
-    """Whether this is still the process of a node's systemd-nspawn, or about to become it."""
+    """Whether this is still the process that boots a node, or about to become it."""
     return isinstance(pid, int) and any(is_spawned(pid, mark) for mark in (token(node, op), token("", op)))
 
 
 def leader(pid: int) -> int | None:
-    """Return the node's first process, a child of systemd-nspawn, another one after each reboot."""
+    """Return the node's first process, another one in each boot: the child of systemd-nspawn, our child."""
     with contextlib.suppress(OSError):
-        for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
-            for line in Path(f"/proc/{child}/status").read_text().splitlines():
-                words = line.split()
-                if words[0] == "NSpid:" and len(words) > 2 and words[-1] == "1":
-                    return int(child)
+        for child in _children(pid):
+            for grandchild in _children(child):
+                for line in Path(f"/proc/{grandchild}/status").read_text().splitlines():
+                    words = line.split()
+                    if words[0] == "NSpid:" and len(words) > 2 and words[-1] == "1":
+                        return grandchild
     return None
+
+
+def _children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def is_applied(pid: int) -> bool:

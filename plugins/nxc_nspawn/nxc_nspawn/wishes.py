@@ -41,9 +41,9 @@ class Limits:
     pids: int | None = None
 
     @property
-    def any(self) -> bool:
-        """Whether there is a limit at all."""
-        return self != Limits()
+    def asked(self) -> dict[str, float | None]:
+        """Map the controllers of control groups to what is asked of each."""
+        return {"memory": self.memory, "cpu": self.cpus, "pids": self.pids}
 
 
 def vet(roles: Sequence[Role]) -> None:
