@@ -34,7 +34,7 @@ root() {
   if [ -n "$2" ]; then
     mount -n -t overlay -o "lowerdir=$2,upperdir=nodes/$1/upper,workdir=nodes/$1/work" nxc "nodes/$1/root"
   else
-    mkdir "nodes/$1/root/usr"
+    mkdir -p "nodes/$1/root/usr" "nodes/$1/root/nix/store" "nodes/$1/store"
   fi
 }
 
@@ -140,7 +140,9 @@ def _words(plan: Plan, spec: NodeSpec, role: Role, keeper: Keeper) -> tuple[str,
 def _binds(plan: Plan, spec: NodeSpec, role: Role, keeper: Keeper) -> Iterator[str]:
     yield f"--bind-ro={_escape(plan.documents[spec.name])}:/nxc/node.json"
     if plan.artifact.kind == CLOSURE:
-        yield f"--bind-ro={_escape(plan.artifact.files['store'])}:/nix/store"
+        # Root may make a read-only mount writable; Nix does, and would collect this machine's store.
+        own = keeper.folder / "nodes" / spec.name / "store"
+        yield f"--overlay={_escape(plan.artifact.files['store'])}:{_escape(own)}:/nix/store"
         if "registration" in plan.artifact.files:
             yield f"--bind-ro={_escape(plan.artifact.files['registration'])}:/nxc/registration"
     for volume in wishes.volumes(role):
