@@ -117,6 +117,12 @@ def test_what_was_asked_of_the_container_holds(pair: Running, server: NodeHandle
     assert (Path(pair.deployment.composition.source).parent / "shared/note").exists()
 
 
+def test_set_user_id_programs_can_run(pair: Running, server: NodeHandle) -> None:
+    if pair.flavour.name == "docker":  # in systemd-nspawn a system mounts it itself
+        options = set(server.succeed("findmnt -no OPTIONS /run/wrappers").strip().split(","))
+        assert not options & {"noexec", "nosuid"}
+
+
 def test_nix_works_where_the_store_can_be_written(server: NodeHandle) -> None:
     server.wait_for_unit("nxc-database.service")
     if server.execute("test -w /nix/store")[0] == 0:

@@ -231,6 +231,7 @@ def test_a_system_in_a_store(tmp_path: Path) -> None:
     plan = draw(tmp_path, Role(name="one"), kind=CLOSURE, init=INIT)
     (docker,) = compose.model(plan, {"one": "x"}, flags(V1), folder=None).services
     assert docker.command == (INIT,)
+    assert "/run/wrappers:exec,suid,mode=755" in docker.tmpfs, "sudo, and what else is set-user-id"
     assert Bind(source="/home/u/nix/store", target="/nix/store", read_only=True) in docker.binds
     assert Bind(source="/home/u/reg", target="/nxc/registration", read_only=True) in docker.binds
     (podman,) = compose.model(plan, {"one": "x"}, Flags(), folder=None, podman=True).services

@@ -122,7 +122,7 @@ def model(
                 hostname=spec.name,
                 address=network.members[spec.name][0],
                 binds=(*(seed if bind_seed else ()), *system, *flags.binds, *wanted),
-                tmpfs=flags.tmpfs,
+                tmpfs=(*flags.tmpfs, *_wrappers(plan, spec)),
                 cap_add=(*flags.cap_add, *_capabilities(role)),
                 security_opt=flags.security_opt,
                 privileged=flags.privileged,
@@ -154,6 +154,12 @@ def _owned(bind: Bind, deployment: str) -> Bind:
 
 def _capabilities(role: Role) -> tuple[str, ...]:
     return ("NET_ADMIN",) if any(each.need == "net-admin" for each in role.needs) else ()
+
+
+def _wrappers(plan: Plan, spec: NodeSpec) -> tuple[str, ...]:
+    """Where NixOS puts its set-user-id programs: below /run, where engines let nothing be run."""
+    boot = plan.artifact.roles.get(spec.role)
+    return ("/run/wrappers:exec,suid,mode=755",) if boot is not None and boot.init else ()
 
 
 def _system(
