@@ -76,15 +76,14 @@ def create(workspace: Workspace, deployment: Deployment, build: Build) -> None:
     folder.mkdir(parents=True, mode=0o700)
     (folder / "log").mkdir()
     state.save(folder / "build.json", build)
-    state.save(
-        folder / "deployment.json", deployment, mode=0o600
-    )  # it has the parameters, which may be secret
+    mark(workspace, deployment, deployment.status)
 
 
 def mark(workspace: Workspace, deployment: Deployment, status: Status) -> Deployment:
-    """Write down a deployment's status."""
-    deployment = evolve(deployment, status=status)
-    state.save(workspace.deployment_file(deployment.id), deployment, mode=0o600)
+    """Write down a deployment's status, and where it is."""
+    file = workspace.deployment_file(deployment.id)
+    deployment = evolve(deployment, status=status, folder=str(file.parent))
+    state.save(file, deployment, mode=0o600)  # it has the parameters, which may be secret
     return deployment
 
 

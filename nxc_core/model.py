@@ -374,6 +374,8 @@ class Deployment:
     policy: Policy = field(factory=Policy)
     parameters: Mapping[str, Json] = field(factory=dict)
     created: str = ""
+    folder: str = ""
+    """Where it was made, which tells it from a copy of its folder."""
 
 
 @frozen(kw_only=True)

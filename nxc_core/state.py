@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import json
 import os
+import shlex
 import threading
 import typing
 from collections.abc import Iterator, Mapping
@@ -16,7 +17,17 @@ import cattrs
 from attrs import evolve, frozen
 
 from nxc_core.errors import StateError
-from nxc_core.model import Deployment, Endpoint, ExecEndpoint, Json, Node, Outcome, Resource, SshEndpoint
+from nxc_core.model import (
+    Deployment,
+    Endpoint,
+    ExecEndpoint,
+    Json,
+    Node,
+    Outcome,
+    Resource,
+    SshEndpoint,
+    Status,
+)
 
 T = TypeVar("T")
 
@@ -305,6 +316,19 @@ def _locked_file(path: Path, what: str, wait: bool) -> Iterator[None]:
         os.close(handle)
 
 
+def _is_copy(found: Deployment, file: Path) -> bool:
+    """Whether what this file describes belongs to another folder, where it may be in use."""
+    if not found.folder or found.status is Status.STOPPED:
+        return False
+    origin = Path(found.folder) / file.name
+    try:
+        return not origin.samefile(file) and load(origin, Deployment).status is not Status.STOPPED
+    except (FileNotFoundError, NotADirectoryError):  # it was moved here
+        return False
+    except (StateError, OSError):
+        return True
+
+
 @frozen
 class Workspace:
     """A project's ``.nxc`` folder; the only speller of paths in it."""
@@ -355,8 +379,15 @@ class Workspace:
         return Journal(self.deployment_dir(id) / "journal.jsonl")
 
     def load(self, id: str) -> Deployment:
-        """Read a deployment's document."""
-        return load(self.deployment_file(id), Deployment, schema="nxc.deployment/1")
+        """Read a deployment's document; raises StateError for a copy of one that lives elsewhere."""
+        file = self.deployment_file(id)
+        found = load(file, Deployment, schema="nxc.deployment/1")
+        if _is_copy(found, file):
+            raise StateError(
+                f"{id} is a copy: the deployment itself is in {found.folder}",
+                hint=f"use it there; to remove the copy alone: rm -r {shlex.quote(str(file.parent))}",
+            )
+        return found
 
     def prepare(self) -> None:
         """Make the folder and keep it out of git; raises StateError where it cannot be written."""

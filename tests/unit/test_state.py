@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,10 +15,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from nxc_core import state
+from nxc_core import deploying, state
 from nxc_core.errors import StateError
 from nxc_core.model import (
     Build,
+    Composition,
     Deployment,
     ExecEndpoint,
     Json,
@@ -26,6 +28,7 @@ from nxc_core.model import (
     Outcome,
     Resource,
     SshEndpoint,
+    Status,
 )
 from nxc_core.state import Journal, Workspace
 
@@ -243,6 +246,33 @@ def test_deployments_are_listed_by_age_not_by_change(tmp_path: Path) -> None:
         os.utime(folder / "build.json", (1000 - age, 1000 - age))
         os.utime(folder, (1000 + age, 1000 + age))
     assert workspace.deployments() == ["old", "new"]
+
+
+def test_a_copy_of_a_deployment_that_lives_is_not_taken_for_it(tmp_path: Path) -> None:
+    """Else ``nxc down`` in a copy of a project would end what the project runs."""
+    made = Deployment(
+        id="d",
+        name="c",
+        composition=Composition(name="c", base="b", source=Path("/c"), roles=()),
+        groups=(),
+        networks=(),
+        specs=(),
+        instances={},
+    )
+    here, copy, moved = (Workspace(tmp_path / name) for name in ("here", "copy", "moved"))
+    here.deployment_dir("d").mkdir(parents=True)
+    deploying.mark(here, made, Status.RUNNING)
+    shutil.copytree(here.project, copy.project)
+    with pytest.raises(StateError, match=f"is a copy.* in {here.deployment_dir('d')}"):
+        copy.load("d")
+    (tmp_path / "link").symlink_to(here.project)
+    for same in (here, Workspace(tmp_path / "link")):
+        assert same.load("d").status is Status.RUNNING
+    deploying.mark(here, made, Status.STOPPED)
+    assert copy.load("d").status is Status.RUNNING, "it holds nothing, and may be taken down"
+    deploying.mark(here, made, Status.RUNNING)
+    here.project.rename(moved.project)
+    assert moved.load("d").status is Status.RUNNING
 
 
 def test_a_workspace_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
