@@ -57,6 +57,8 @@ def _check_programs() -> Iterator[Finding]:
 
 def _check_kernel() -> Iterator[Finding]:
     missing = [name for name in MODULES if not _has_module(name)]
+    if not Path(f"/proc/self/task/{os.getpid()}/children").exists():
+        missing.append("CONFIG_PROC_CHILDREN")
     yield Finding(
         ok=not missing,
         subject="kernel",

@@ -39,10 +39,10 @@ class NspawnFlavour(Flavour[NspawnOptions]):
     options_type = NspawnOptions
     gives = frozenset({"console", "net-admin", "namespaced-sysctl", "reboot"})
     lacks: ClassVar[dict[str, str]] = {
-        "kernel": "nodes share this machine's kernel and may load nothing into it",
-        "mount": "nodes have no devices of their own, and this machine's kernel may lack the file system",
+        "kernel": "nodes share this machine's kernel and may change nothing in it",
+        "mount": "nodes have no devices of their own; nxc.container.volumes shows them folders",
         "sysctl": "it would change this machine; those of a network (net.*) each node has of its own",
-        "shared-dirs": "nodes have no NFS; let them share a folder by nxc.container.volumes",
+        "shared-dirs": "nodes have no NFS; a named volume of nxc.container.volumes is a folder they share",
     }
     patience = 120.0
 

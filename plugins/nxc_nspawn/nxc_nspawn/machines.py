@@ -67,7 +67,8 @@ while :; do
     for group in $limits; do echo 0 >"$group/cgroup.procs"; done
     exec "$@"
   )
-  [ $? = {_REBOOTED} ] || exit
+  code=$?
+  [ "$code" = {_REBOOTED} ] || exit "$code"
 done
 """
 
