@@ -94,6 +94,7 @@ class OffersContract(FlavourHooks):
         """What is exported keeps its secrets, and names nothing of this machine."""
         self._offers(session, Exporting)
         folder, told = tmp_path / "exported", {"contract-secret": f"secret-{secrets.token_hex(16)}"}
+        before = session.workspace.deployments()
         session.export(
             composition,
             folder,
@@ -110,7 +111,7 @@ class OffersContract(FlavourHooks):
         own = {"the project": session.workspace.project, "the cache": paths.cache_dir(), "itself": folder}
         strange = [f"{path.relative_to(folder)} names {what}" for path, what in _names(folder, own)]
         assert not strange, f"the folder cannot be carried away: {', '.join(strange)}"
-        assert not session.deployments(), "an export is no deployment"
+        assert session.workspace.deployments() == before, "an export is no deployment"
         self.nothing_left(session, "after an export")
 
     def _offers(self, session: Session, protocol: Any) -> Any:
