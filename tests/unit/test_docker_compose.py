@@ -165,6 +165,7 @@ def test_every_node_is_a_service(tmp_path: Path) -> None:
         "nxc.deployment": "web-docker-12ab",
         "nxc.folder": str(tmp_path),
         "nxc.node": "client2",
+        "nxc.owner": found.labels["nxc.owner"],
         "nxc.role": "client",
         "nxc.version": found.labels["nxc.version"],
     }

@@ -238,6 +238,16 @@ def test_podman_is_known_by_its_components(tmp_path: Path) -> None:
         assert engine.connect(DockerOptions(url=url)).program == ("podman", "--url", url)
 
 
+@pytest.mark.parametrize(("least", "spoken"), [("1.12", "1.41"), ("1.44", "1.44"), (None, "1.41")])
+def test_an_engine_that_forgot_old_calls_is_spoken_to_as_it_likes(
+    tmp_path: Path, least: str | None, spoken: str
+) -> None:
+    """Docker 29 knows nothing before 1.44."""
+    version = {**VERSION, "Version": "29.0.0", "ApiVersion": "1.52", "MinAPIVersion": least}
+    with serve(tmp_path / "s", version=version, info=INFO) as url:
+        assert engine.connect(DockerOptions(url=url)).api.api_version == spoken
+
+
 def test_no_socket(tmp_path: Path) -> None:
     told = refusal(f"unix://{tmp_path}/none.sock")
     assert "no such socket" in told.message

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ipaddress
+import os
+import socket
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -28,8 +30,8 @@ STOP_GRACE = 30
 """Seconds that a node may take to shut down."""
 COMPOSE_FILE = "docker-compose.yaml"
 
-DEPLOYMENT, FOLDER, NODE, ROLE, VERSION = (
-    f"nxc.{name}" for name in ("deployment", "folder", "node", "role", "version")
+DEPLOYMENT, FOLDER, NODE, OWNER, ROLE, VERSION = (
+    f"nxc.{name}" for name in ("deployment", "folder", "node", "owner", "role", "version")
 )
 """Labels. Only what carries both ours of ``DEPLOYMENT`` and ``FOLDER`` is ours."""
 
@@ -104,7 +106,7 @@ def model(
     """
     labels = {DEPLOYMENT: plan.deployment, VERSION: version("nxc-docker")}
     if folder is not None:
-        labels[FOLDER] = str(folder)
+        labels |= {FOLDER: str(folder), OWNER: owner()}
     network = plan.networks[0]
     services = []
     for spec in plan.nodes:
@@ -145,6 +147,11 @@ def model(
         volumes=tuple(dict.fromkeys(bind.source for each in services for bind in each.binds if bind.volume)),
         labels=labels,
     )
+
+
+def owner() -> str:
+    """Name this user on this machine: an engine may be shared, and others' folders are not seen from here."""
+    return f"{os.getuid()}@{socket.gethostname()}"
 
 
 def _owned(bind: Bind, deployment: str) -> Bind:

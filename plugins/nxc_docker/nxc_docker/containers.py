@@ -44,16 +44,28 @@ class Found:
 
 
 def is_ours(labels: Mapping[str, str] | None, deployment: str, op: Operation) -> bool:
-    """Whether labels say that something belongs to this very deployment."""
+    """Whether labels say that something is of this very deployment, whose folder may have moved."""
     found = labels or {}
-    return found.get(DEPLOYMENT) == deployment and found.get(FOLDER) == str(op.dir)
+    return found.get(DEPLOYMENT) == deployment and found.get(FOLDER) in _folders(op)
+
+
+def _folders(op: Operation) -> set[str]:
+    return {str(op.dir), *(str(one.data["folder"]) for one in op.claimed() if "folder" in one.data)}
 
 
 def list_containers(engine: Engine, deployment: str, op: Operation) -> dict[str, Found]:
-    """Return the deployment's containers by name, in one call."""
+    """Return the deployment's containers by name, in one call.
+
+    One of another name got its labels from an image that somebody made of a node.
+    """
     told = engine.api.containers(all=True, filters={"label": f"{DEPLOYMENT}={deployment}"})
     found = [_read(one) for one in told if is_ours(one.get("Labels"), deployment, op)]
-    return {one.name: one for one in found}
+    return {one.name: one for one in found if is_named(one.name, deployment, one.node)}
+
+
+def is_named(name: str, deployment: str, node: str) -> bool:
+    """Whether a container of these labels has the name that we give; one without a node has any."""
+    return not node or name == f"{deployment}-{node}"
 
 
 def _read(told: Mapping[str, Any]) -> Found:
@@ -76,14 +88,16 @@ def make_network(model: Model, engine: Engine, op: Operation) -> str:
     Addressed by id, since engines let several have one name. Raises DeployError where it is a stranger's.
     """
     name = model.network.name
-    op.claim(NETWORK, name, rank=1, url=engine.url)
+    op.claim(NETWORK, name, rank=1, url=engine.url, folder=str(op.dir))
     with failures.translated(f"making the network {name}", url=engine.url):
         try:
             return str(engine.api.create_network(**compose.to_network(model))["Id"])
         except sdk.APIError as error:
             if not _CONFLICT.search(failures.said(error)):
                 raise
-        named = [one for one in engine.api.networks(names=[name]) if one["Name"] == name]
+            named = [one for one in engine.api.networks(names=[name]) if one["Name"] == name]
+            if not named:  # it is the subnet that is in use
+                raise
         ours = [one for one in named if is_ours(one.get("Labels"), model.deployment, op)]
     if not ours:
         raise DeployError(
@@ -98,7 +112,12 @@ def make_volumes(model: Model, engine: Engine, op: Operation) -> None:
     for name in model.volumes:
         op.claim(VOLUME, name, rank=1, url=engine.url)
         with failures.translated(f"making the volume {name}", url=engine.url):
-            engine.api.create_volume(name, labels=dict(model.labels))
+            there = engine.api.create_volume(name, labels=dict(model.labels))
+        if not is_ours(there.get("Labels"), model.deployment, op):
+            raise DeployError(
+                f"there is a volume {name} that is not this deployment's",
+                hint=f"it is left alone; look at it: {' '.join(engine.program)} volume inspect {name}",
+            )
 
 
 # One container

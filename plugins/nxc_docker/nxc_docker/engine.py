@@ -23,6 +23,7 @@ from nxc_docker.profile import OLDEST, OLDEST_API, Profile, read_profile
 PROBE_TIMEOUT = 10.0
 """Seconds for the first word: an engine that takes longer hangs."""
 POOL = 16
+API = ".".join(map(str, OLDEST_API))
 
 
 class Asked(Protocol):
@@ -85,18 +86,15 @@ def forget() -> None:
 def _probe(url: str, options: Asked) -> Engine:
     try:
         _knock(url)
-        client = docker.DockerClient(
-            base_url=url,
-            version="1.41",
-            timeout=PROBE_TIMEOUT,  # type: ignore[arg-type]
-            tls=_tls(url),
-            use_ssh_client=True,
-            max_pool_size=POOL,
-        )
+        client = _open(url, API)
     except failures.TROUBLE as error:
         raise _refused(error, url) from error
     try:
-        version, info = client.api.version(api_version=False), client.api.info()
+        version = client.api.version(api_version=False)
+        if (spoken := _choose_api(version)) != API:
+            client.close()
+            client = _open(url, spoken)
+        info = client.api.info()
         profile = read_profile(version, info, local=is_local(url, info), privileged=options.privileged)
     except failures.TROUBLE as error:
         client.close()
@@ -110,6 +108,23 @@ def _probe(url: str, options: Asked) -> Engine:
     _check_age(profile, url)
     client.api.timeout = options.timeout  # type: ignore[assignment]
     return Engine(url=url, client=client, profile=profile)
+
+
+def _open(url: str, api: str) -> docker.DockerClient:
+    return docker.DockerClient(
+        base_url=url,
+        version=api,
+        timeout=PROBE_TIMEOUT,  # type: ignore[arg-type]
+        tls=_tls(url),
+        use_ssh_client=True,
+        max_pool_size=POOL,
+    )
+
+
+def _choose_api(version: Mapping[str, Any]) -> str:
+    """Return the API to speak: that of docker 20.10, or the oldest that a later engine still knows."""
+    least = str(version.get("MinAPIVersion") or API)
+    return max(API, least, key=lambda spelled: tuple(int(part) for part in spelled.split(".")))
 
 
 def _knock(url: str) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
+import re
 import shutil
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -27,6 +29,8 @@ LOAD_TIMEOUT = 900
 """Seconds an engine may be silent while it unpacks: podman says nothing before it is done."""
 MEBIBYTE = 1 << 20
 _SPARE_DISK = 64
+_TAG = re.compile(r"(localhost/)?nxc-[a-z]+:[0-9a-f]{12}")
+_NEVER = "0001-01-01T00:00:00Z"
 
 
 @contextlib.contextmanager
@@ -222,8 +226,13 @@ def spare(engine: Engine) -> Sequence[Leftover]:
     api = engine.api
     with failures.translated("asking the engine for images", url=engine.url):
         used = {each["ImageID"] for each in api.containers(all=True)}
-        ours = _inspected(engine)
-    busy = [_layers(each) for each in ours if each["Id"] in used or _spelled(each["Id"]) in used]
+        labelled = _inspected(engine)
+    ours = [each for each in labelled if is_ours(each)]
+    busy = [
+        _layers(each)
+        for each in labelled
+        if each["Id"] in used or _spelled(each["Id"]) in used or each not in ours
+    ]
     found = []
     for each in ours:
         layers = _layers(each)
@@ -250,3 +259,9 @@ def _inspected(engine: Engine) -> list[dict[str, Any]]:
         with contextlib.suppress(sdk.ImageNotFound):  # removed meanwhile
             found.append(_inspect(each["Id"], engine))
     return found
+
+
+def is_ours(found: Mapping[str, Any]) -> bool:
+    """Whether nxc made an image, and nobody gave it a name: what is made from ours has its labels, too."""
+    when = datetime.datetime.fromisoformat(str(found.get("Created") or "") or _NEVER).timestamp()
+    return when == archive.EPOCH and all(_TAG.fullmatch(tag) for tag in found.get("RepoTags") or ())

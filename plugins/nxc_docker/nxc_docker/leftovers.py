@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +14,35 @@ from nxc_core import DeployError, NxcError, Operation
 from nxc_core.model import Deployment, Leftover, Status
 from nxc_core.state import load
 from nxc_docker import failures, images
-from nxc_docker.compose import DEPLOYMENT, FOLDER
+from nxc_docker.compose import DEPLOYMENT, FOLDER, NODE, OWNER, owner
+from nxc_docker.containers import is_named
 from nxc_docker.engine import Engine
 
 
 def find(engine: Engine) -> Sequence[Leftover]:
     """List what is there of deployments that are no more, then images that nothing uses."""
-    with failures.translated("asking the engine for what is left", url=engine.url):
-        lost = [*_containers(engine), *_networks(engine), *_volumes(engine)]
+    lost = [Leftover(what=what, id=name) for what, name in _lost(engine)]
     return [*lost, *(Leftover(what="image", id=_name(f), size=f.size) for f in images.spare(engine))]
+
+
+def _lost(engine: Engine) -> dict[tuple[str, str], str]:
+    """Map what is there of deployments that are no more, by kind and name, to what tells it from others."""
+    given = {"label": FOLDER}
+    with failures.translated("asking the engine for what is left", url=engine.url):
+        containers = engine.api.containers(all=True, filters=given)
+        networks = engine.api.networks(filters=given)
+        volumes = engine.api.volumes(filters=given).get("Volumes") or ()
+    named = [
+        *(("container", str(one["Names"][0]).removeprefix("/"), one["Id"], one) for one in containers),
+        *(("network", str(one["Name"]), one["Id"], one) for one in networks),
+        *(("volume", str(one["Name"]), one["Name"], one) for one in volumes),
+    ]
+    found = [(what, name, str(id), one.get("Labels") or {}) for what, name, id, one in named]
+    return {
+        (what, name): id
+        for what, name, id, labels in found
+        if is_lost(labels) and is_named(name, labels[DEPLOYMENT], labels.get(NODE, ""))
+    }
 
 
 def _name(image: Leftover) -> str:
@@ -30,26 +50,8 @@ def _name(image: Leftover) -> str:
     return image.what.removeprefix("image ") or image.id
 
 
-def _containers(engine: Engine) -> Iterator[Leftover]:
-    for one in engine.api.containers(all=True, filters={"label": FOLDER}):
-        if is_lost(one.get("Labels") or {}):
-            yield Leftover(what="container", id=str(one["Names"][0]).removeprefix("/"))
-
-
-def _networks(engine: Engine) -> Iterator[Leftover]:
-    for one in engine.api.networks(filters={"label": FOLDER}):
-        if is_lost(one.get("Labels") or {}):
-            yield Leftover(what="network", id=str(one["Name"]))
-
-
-def _volumes(engine: Engine) -> Iterator[Leftover]:
-    for one in engine.api.volumes(filters={"label": FOLDER}).get("Volumes") or ():
-        if is_lost(one.get("Labels") or {}):
-            yield Leftover(what="volume", id=str(one["Name"]))
-
-
 def is_lost(labels: Mapping[str, str]) -> bool:
-    """Whether the deployment that these labels name is gone or stopped, and was this user's.
+    """Whether the deployment that these labels name is gone or stopped, and was this user's on this machine.
 
     Of a folder that is not ours to read nothing is known, so what it names is not lost.
     """
@@ -58,7 +60,7 @@ def is_lost(labels: Mapping[str, str]) -> bool:
     folder = Path(labels[FOLDER])
     try:
         if not os.path.lexists(folder):
-            return _is_visible(folder)
+            return labels.get(OWNER) == owner() and _is_visible(folder)
         if folder.stat().st_uid != os.getuid():
             return False
         return load(folder / "deployment.json", Deployment).status is Status.STOPPED
@@ -78,21 +80,23 @@ def sweep(leftovers: Sequence[Leftover], engine: Engine, op: Operation) -> Seque
     """Remove them, containers first; returns those that are gone. Of the others it is said why they stay."""
     order = ("container", "network", "volume", "image")
     gone = []
+    lost = _lost(engine)  # again: the name of one that is gone may be a stranger's by now
     for one in sorted(leftovers, key=lambda one: order.index(one.what)):
         op.check_cancelled()
-        if _remove(one, engine, op):
+        id = one.id if one.what == "image" else lost.get((one.what, one.id))
+        if id is None or _remove(one, id, engine, op):
             gone.append(one)
     return gone
 
 
-def _remove(leftover: Leftover, engine: Engine, op: Operation) -> bool:
-    api, id = engine.api, leftover.id
-    told = f"{leftover.what} {id}"
+def _remove(leftover: Leftover, id: str, engine: Engine, op: Operation) -> bool:
+    api = engine.api
+    told = f"{leftover.what} {leftover.id}"
     ways: Mapping[str, Callable[[], Any]] = {
         "container": lambda: api.remove_container(id, force=True, v=True),
         "network": lambda: api.remove_network(id),
         "volume": lambda: api.remove_volume(id),
-        "image": lambda: api.remove_image(id, force=True),
+        "image": lambda: api.remove_image(id),
     }
     try:
         with (
