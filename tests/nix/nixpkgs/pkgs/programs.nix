@@ -51,6 +51,7 @@ let
     "nfs-utils"
     "nginx"
     "openmpi"
+    "postgresql"
     "rsync"
     "taktuk"
     "vim"

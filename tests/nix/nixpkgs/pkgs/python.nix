@@ -7,7 +7,7 @@ let
       mkdir -p $out/lib/python3/site-packages
       echo "# ${name}" > $out/lib/python3/site-packages/${name}.py
     '';
-  libraries = lib.genAttrs [ "numpy" "pyyaml" "requests" "execo" "matplotlib" "pandas" ] library;
+  libraries = lib.genAttrs [ "numpy" "pyyaml" "requests" "execo" "matplotlib" "pandas" "psycopg2" ] library;
 in
 {
   python3Packages = libraries;

@@ -62,6 +62,13 @@ in
           default = { };
         };
       };
+      postgresql = {
+        enable = flag false;
+        package = mkOption {
+          type = types.package;
+          default = pkgs.postgresql;
+        };
+      };
       nfs.server = {
         enable = flag false;
         exports = text;
@@ -108,6 +115,12 @@ in
       systemd.services.nginx = {
         wantedBy = [ "multi-user.target" ];
         serviceConfig.ExecStart = "${cfg.nginx.package}/bin/nginx -c /etc/nginx.json";
+      };
+    })
+    (lib.mkIf cfg.postgresql.enable {
+      systemd.services.postgresql = {
+        wantedBy = [ "multi-user.target" ];
+        serviceConfig.ExecStart = "${cfg.postgresql.package}/bin/postgres";
       };
     })
     (lib.mkIf cfg.nfs.server.enable {

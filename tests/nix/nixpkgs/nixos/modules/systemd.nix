@@ -74,7 +74,11 @@ let
       default = null;
     };
   };
-  socket.options.socketConfig = section;
+  socket.options = {
+    socketConfig = section;
+    listenStreams = words;
+    listenDatagrams = words;
+  };
   timer.options.timerConfig = section;
   mount.options = {
     mountConfig = section;
@@ -147,7 +151,14 @@ let
   rendered =
     render "service" serviceText
     // render "target" (_: head)
-    // render "socket" (_: unit: head unit + "\n[Socket]\n" + settings unit.socketConfig)
+    // render "socket" (
+      _: unit:
+      head unit
+      + "\n[Socket]\n"
+      + setting "ListenStream" unit.listenStreams
+      + setting "ListenDatagram" unit.listenDatagrams
+      + settings unit.socketConfig
+    )
     // render "timer" (_: unit: head unit + "\n[Timer]\n" + settings unit.timerConfig);
 
   # A unit that a package brings is only added to.
