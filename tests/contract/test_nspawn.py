@@ -10,6 +10,7 @@ import pytest
 
 from nxc_core.session import Session
 from nxc_core.testing import FlavourContract
+from nxc_nspawn.keeper import plain
 from nxc_nspawn.network import link_name
 
 BASIC = Path(__file__).parents[2] / "examples" / "basic"
@@ -46,7 +47,7 @@ class TestNspawn(FlavourContract):
         """Look for what the kernel has: control groups, cards, mounts, loop devices."""
         found = super().leftovers(session)
         for id in session.workspace.deployments():
-            found += [f"control group {path}" for path in Path("/sys/fs/cgroup").glob(f"**/nxc-{id}")]
+            found += [f"control group {path}" for path in Path("/sys/fs/cgroup").glob(f"**/{plain(id)}")]
             card = Path("/sys/class/net") / link_name(id)
             found += [f"card {card.name}"] if card.exists() else []
         return found + [f"mount {line}" for line in _mounts(session)] + _loops()

@@ -28,7 +28,7 @@ from nxc_core.model import (
 from nxc_core.operation import Operation
 from nxc_core.state import Journal
 from nxc_nspawn import inside, keeper, machines
-from nxc_nspawn.cgroups import SYSTEMD, Groups
+from nxc_nspawn.cgroups import SYSTEMD, Groups, Hierarchies
 from nxc_nspawn.keeper import Keeper
 
 SPEC = NodeSpec(name="web1", role="web", index=3, machine="web1")
@@ -270,6 +270,13 @@ def test_a_scope_is_named_after_the_deployment() -> None:
     assert keeper.scope("odd name/é") == "nxc-odd_name__.scope"
 
 
+def test_no_name_of_a_control_group_has_a_blank(op: Operation) -> None:
+    """The shell that enters them takes them apart there."""
+    found = Hierarchies(mounted={SYSTEMD: Path("/sys/fs/cgroup/systemd")})
+    (folder,) = keeper.groups(evolve(op, name="my web: two-nspawn-1a2b3c"), found).folders.values()
+    assert folder.name == "nxc-my_web__two-nspawn-1a2b3c"
+
+
 def test_a_scope_delegates_its_control_groups() -> None:
     words = keeper.scope_words("nxc-x.scope")
     assert words[0] == "systemd-run" and words[-1] == "--"
@@ -278,8 +285,6 @@ def test_a_scope_delegates_its_control_groups() -> None:
 
 
 def test_delegated_control_groups_are_those_that_were_noted(op: Operation) -> None:
-    from nxc_nspawn.cgroups import Hierarchies
-
     found = Hierarchies(
         mounted={SYSTEMD: Path("/sys/fs/cgroup/systemd"), "memory": Path("/sys/fs/cgroup/memory")}
     )

@@ -35,7 +35,7 @@ def test_the_last_usable_address_is_this_machine_s() -> None:
 def test_our_end_of_the_cable_is_marked_before_it_is_handed_over() -> None:
     lines = network.keeper_batch("x", 42).splitlines()
     link = network.link_name("x")
-    marked = lines.index(f'link set dev {link} alias "nxc x"')
+    marked = lines.index(f'link set dev {link} alias "{network.link_alias("x")}"')
     assert lines.index(f"link set dev {link} netns 42") > marked
 
 

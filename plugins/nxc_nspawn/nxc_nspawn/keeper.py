@@ -151,7 +151,12 @@ def groups(op: Operation, found: Hierarchies) -> Groups:
         if claim.data.get("unit") and isinstance(noted, Mapping):
             folders = {kind: Path(str(path)) for kind, path in noted.items()}
             return Groups(folders=folders, version=found.version, systems=found.of_systems)
-    return cgroups.own(f"nxc-{op.name}", found)
+    return cgroups.own(plain(op.name), found)
+
+
+def plain(deployment: str) -> str:
+    """Return a deployment's name for what takes no blanks; its random end still tells it from others."""
+    return re.sub(r"[^A-Za-z0-9_.-]", "_", f"nxc-{deployment}")
 
 
 # With a systemd on this machine
@@ -159,7 +164,7 @@ def groups(op: Operation, found: Hierarchies) -> Groups:
 
 def scope(deployment: str) -> str:
     """Return the name of the unit in which a deployment's processes are."""
-    return re.sub(r"[^A-Za-z0-9_.-]", "_", f"nxc-{deployment}") + ".scope"
+    return f"{plain(deployment)}.scope"
 
 
 def scope_words(unit: str) -> tuple[str, ...]:

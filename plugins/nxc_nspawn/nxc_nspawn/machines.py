@@ -87,6 +87,7 @@ class Start:
     """What one node is started with. ``lower`` are its layers as overlayfs takes them, uppermost first."""
 
     spec: NodeSpec
+    document: Path
     lower: str
     volumes: tuple[str, ...]
     words: tuple[str, ...]
@@ -105,6 +106,7 @@ def prepare(plan: Plan, spec: NodeSpec, keeper: Keeper) -> Start:
     settings = wishes.ipc_settings(role)
     return Start(
         spec=spec,
+        document=plan.documents[spec.name],
         lower=":".join(f"layers/{numbers[name]}" for name in reversed(own)),
         volumes=tuple(volume.source for volume in wishes.volumes(role) if volume.named),
         words=_set(settings, words) if settings else words,
@@ -139,7 +141,7 @@ def _words(plan: Plan, spec: NodeSpec, role: Role, keeper: Keeper) -> tuple[str,
 
 
 def _binds(plan: Plan, spec: NodeSpec, role: Role, keeper: Keeper) -> Iterator[str]:
-    yield f"--bind-ro={_escape(plan.documents[spec.name])}:/nxc/node.json"
+    yield f"--bind-ro={_escape(keeper.folder / 'nodes' / spec.name / 'node.json')}:/nxc/node.json"
     if plan.artifact.kind == CLOSURE:
         # Root may make a read-only mount writable; Nix does, and would collect this machine's store.
         own = keeper.folder / "nodes" / spec.name / "store"
@@ -189,6 +191,8 @@ def _script(starts: Iterable[Start], keeper: Keeper, op: Operation, *, again: bo
         for volume in start.volumes:
             yield shlex.join(("mkdir", "-p", f"volumes/{volume}")) + "\n"
         yield shlex.join(("root", node, start.lower)) + "\n"
+        # A copy, for the same reason as below.
+        yield shlex.join(("install", "-m", "0600", str(start.document), f"nodes/{node}/node.json")) + "\n"
         yield shlex.join(("boot", node, token(node, op), str(log(node, op)), *start.words)) + "\n"
 
 

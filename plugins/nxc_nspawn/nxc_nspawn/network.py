@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import ipaddress
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from nxc_core.model import Network
 LINK = "nspawn.link"
 BRIDGE = "lan"
 _ROUTES = Path("/proc/net/route")
-_CARDS = Path("/sys/class/net")
+_CARDS = Path("/proc/net/dev")
 _MOST = 12
 """A route to more than 2^(32-12) addresses says nothing of where a small network may be."""
 
@@ -26,7 +27,7 @@ def link_name(deployment: str) -> str:
 
 def link_alias(deployment: str) -> str:
     """Return what tells our end from a stranger's card of the same name."""
-    return f"nxc {deployment}"
+    return f"nxc {hashlib.sha256(deployment.encode()).hexdigest()}"
 
 
 def card_name(index: int) -> str:
@@ -63,15 +64,26 @@ link set dev {link} up
 
 def is_ours(deployment: str) -> bool:
     """Whether this machine's end is there; raises nothing."""
-    with contextlib.suppress(OSError):
-        alias = (_CARDS / link_name(deployment) / "ifalias").read_text().strip()
-        return alias == link_alias(deployment)
-    return False
+    return link_alias(deployment) in _aliases(link_name(deployment))
 
 
 def is_strange(deployment: str) -> bool:
     """Whether a card that is not ours has our name."""
-    return (_CARDS / link_name(deployment)).exists() and not is_ours(deployment)
+    return link_alias(deployment) not in (_aliases(link_name(deployment)) or [link_alias(deployment)])
+
+
+def _aliases(name: str) -> list[str]:
+    """Return what a card is also called, in a list; nothing where there is no such card.
+
+    /sys would tell of the network that it was mounted in.
+    """
+    cards = [line.partition(":")[0].strip() for line in _CARDS.read_text().splitlines()]
+    if name not in cards:
+        return []
+    with contextlib.suppress(CommandError, ValueError):
+        told = process.run(("ip", "-json", "link", "show", "dev", name), timeout=30).text
+        return [str(card.get("ifalias", "")) for card in json.loads(told)]
+    return [""]
 
 
 def remove_link(deployment: str) -> bool:
