@@ -300,6 +300,15 @@ def test_what_no_container_uses_is_spare(bench: Bench, kind: str, request: pytes
     finally:
         container.remove(v=True)
     assert set(spare()) == {*tags.values(), *((bottom.tag,) if kind == "engine" else ())}
+    engine.client.images.get(tags["unused"]).tag("mine", "1")
+    assert set(spare()) == {tags["used"]}, "what somebody gave a name is theirs, with what is below"
+    engine.client.images.remove("mine:1")
+    container = engine.client.containers.create(tags["unused"], command=["none"])
+    derived = container.commit("mine", "2")
+    container.remove(v=True)
+    assert derived.labels[archive.LABEL] == "role"
+    assert derived.id not in {each.id for each in images.spare(engine)}, "it only has our labels"
+    engine.client.images.remove("mine:2")
     for tag in spare():
         engine.client.images.remove(tag, force=True)
     assert spare() == {}
