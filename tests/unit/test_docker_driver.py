@@ -71,9 +71,10 @@ def test_a_container_has_neither_kernel_nor_sshd_of_its_own() -> None:
     assert not Docker(DockerOptions(lean=False)).guest.lean
 
 
-def test_a_self_contained_system_is_an_image() -> None:
+@pytest.mark.parametrize("given", ["self_contained", "privileged"])
+def test_a_self_contained_system_is_an_image_and_who_has_all_rights_is_lent_no_store(given: str) -> None:
     assert Docker(DockerOptions()).accepts[0] == CLOSURE
-    kinds = Docker(DockerOptions(self_contained=True)).accepts
+    kinds = Docker(structure_options(DockerOptions, {given: True}, "docker")).accepts
     assert kinds[0] == images.ARCHIVE
     assert CLOSURE not in kinds
 

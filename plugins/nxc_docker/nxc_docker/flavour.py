@@ -55,7 +55,8 @@ class Docker(Nodes):
 
     def __init__(self, options: DockerOptions) -> None:
         super().__init__(options)
-        if options.self_contained:
+        # A privileged node could make a store that it is lent writable, and collect this machine's as garbage.
+        if options.self_contained or options.privileged:
             self.accepts = (images.ARCHIVE, LAYERS)
 
     @property

@@ -70,6 +70,11 @@ def _check_store(plan: Plan, profile: Profile) -> None:
             "the engine is on another machine, which has not this one's Nix store",
             hint="put the store into the image: -o docker.self_contained=true",
         )
+    if plan.artifact.kind == images.ARCHIVE and profile.engine == "podman":
+        raise ConfigError(
+            "podman does not see that the init inside a self-contained NixOS image is systemd",
+            hint="leave out docker.self_contained and docker.privileged, or use docker",
+        )
 
 
 def _try_options(
