@@ -35,6 +35,11 @@ cd "$PWD"
 # Where systemd-nspawn keeps things by a machine's name, which is another one's in another deployment.
 mkdir -p /run/systemd/nspawn
 mount -n -t tmpfs -o mode=0700 nxc /run/systemd/nspawn
+# systemd-nspawn makes cards' addresses from this machine's id, which one that never booted systemd lacks.
+if [ -e /etc/machine-id ] && ! grep -qxE '[0-9a-f]{32}' /etc/machine-id; then
+  tr -d - </proc/sys/kernel/random/uuid >machine-id
+  mount -n --bind machine-id /etc/machine-id
+fi
 mkdir layers nodes volumes
 number=0
 for layer; do
