@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 from pathlib import Path
 
@@ -47,7 +48,11 @@ class TestNspawn(FlavourContract):
         """Look for what the kernel has: control groups, cards, mounts, loop devices."""
         found = super().leftovers(session)
         for id in session.workspace.deployments():
-            found += [f"control group {path}" for path in Path("/sys/fs/cgroup").glob(f"**/{plain(id)}")]
+            # Not by glob, which fails where others' groups go meanwhile.
+            folders = (
+                (folder, plain(id)) for folder, names, _ in os.walk("/sys/fs/cgroup") if plain(id) in names
+            )
+            found += [f"control group {folder}/{name}" for folder, name in folders]
             card = Path("/sys/class/net") / link_name(id)
             found += [f"card {card.name}"] if card.exists() else []
         return found + [f"mount {line}" for line in _mounts(session)] + _loops()
