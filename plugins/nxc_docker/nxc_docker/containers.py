@@ -274,8 +274,10 @@ def remove_network(name: str, engine: Engine, deployment: str, op: Operation) ->
             remove(found.id, engine, op)
         for one in engine.api.networks(filters={"label": f"{DEPLOYMENT}={deployment}"}):
             if one["Name"] == name and is_ours(one.get("Labels"), deployment, op):
+                # By its id podman removes even a network that somebody else is in.
+                called = name if engine.profile.engine == "podman" else one["Id"]
                 with contextlib.suppress(sdk.NotFound):
-                    engine.api.remove_network(one["Id"])
+                    engine.api.remove_network(called)
 
 
 def remove_volume(name: str, engine: Engine, deployment: str, op: Operation) -> None:

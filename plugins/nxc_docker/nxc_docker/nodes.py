@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import time
 from collections.abc import Collection
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 from nxc_core import DeployError, Flavour, NxcError, Operation
 from nxc_core.connect import Connection
 from nxc_core.model import Node, Observation, Plan
+from nxc_core.output import printable
 from nxc_docker import compose, containers, failures, looking, power
 from nxc_docker import engine as engines
 from nxc_docker.connection import EngineConnection
@@ -22,6 +24,7 @@ SHUTDOWN = 30.0
 PACE = 0.02
 """Seconds per node between looks at booting consoles, so that looking costs a tenth of a processor."""
 AWAKE = b"nxc: this is "
+FAILED = re.compile(rb"nxc: failed: ([^\r\n]*)")
 CHOKED = b"Failed to create inotify object"
 """What systemd writes before it hangs for ever, half started."""
 CHOKING = 5.0
@@ -39,11 +42,12 @@ class Nodes(Flavour[DockerOptions]):
         self._looked: dict[str, float] = {}
         self._since: dict[str, float] = {}
         self._choked: dict[str, float] = {}
+        self._failed: dict[str, str] = {}
 
     def deadline(self, op: Operation) -> float:
         """A crowded machine takes longer."""
         crowding = os.getloadavg()[0] / (os.cpu_count() or 1)
-        return self.patience * min(max(crowding, 1.0), 4.0)
+        return self.patience * min(max(crowding, 1.0), 3.0)
 
     def of(self, node: Node) -> Engine:
         """The engine that has the node, whatever the environment says now."""
@@ -66,6 +70,8 @@ class Nodes(Flavour[DockerOptions]):
             return True
         if CHOKED in said:
             self._choked.setdefault(node.name, now)
+        if found := FAILED.search(said):
+            self._failed[node.name] = _tell_failure(found[1].decode("utf-8", "replace"))
         return False
 
     def observe(self, node: Node, op: Operation) -> Observation:
@@ -73,6 +79,8 @@ class Nodes(Flavour[DockerOptions]):
         if time.monotonic() - self._choked.get(node.name, float("inf")) > CHOKING:
             told = "its systemd hangs for lack of inotify instances: raise fs.inotify.max_user_instances"
             return Observation(alive=False, detail=told)
+        if node.name in self._failed:
+            return Observation(alive=False, detail=self._failed[node.name])
         return looking.look(container_of(node), self.of(node))
 
     def connect(self, node: Node, op: Operation) -> Connection | None:
@@ -130,6 +138,7 @@ class Nodes(Flavour[DockerOptions]):
             self._since[node.name] = power.start_again(container_of(node), engine)
         self._looked.pop(node.name, None)
         self._choked.pop(node.name, None)
+        self._failed.pop(node.name, None)
 
     # Links
 
@@ -145,6 +154,13 @@ class Nodes(Flavour[DockerOptions]):
         with failures.translated(f"joining {node.name} again", url=engine.url):
             network = power.find_network(op.name, engine, op)
             power.plug(container_of(node), network, str(node.facts["address"]), node.name, engine)
+
+
+def _tell_failure(cause: str) -> str:
+    told = f"it does not know who it is: {printable(cause)}"
+    if compose.SEED in cause:
+        told += "; what the engine mounted there is no file of this machine"
+    return told
 
 
 def container_of(node: Node) -> str:
