@@ -55,7 +55,7 @@ class Docker(Nodes):
 
     def __init__(self, options: DockerOptions) -> None:
         super().__init__(options)
-        # A privileged node could make a store that it is lent writable, and collect this machine's as garbage.
+        # A privileged node could make a store that it is lent writable, and collect it as garbage.
         if options.self_contained or options.privileged:
             self.accepts = (images.ARCHIVE, LAYERS)
 
@@ -67,6 +67,11 @@ class Docker(Nodes):
     def check(self, op: Operation) -> Sequence[Finding]:
         """The engine, its control groups, and for how many nodes there is room."""
         return check_engine(self.options)
+
+    def require(self, op: Operation) -> None:
+        """As found by ``check``; that no engine answers is told in its own words."""
+        engines.connect(self.options)
+        super().require(op)
 
     def vet(self, roles: Sequence[Role], op: Operation) -> None:
         """Refuse ports, folders and limits that no container can have."""
