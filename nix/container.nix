@@ -63,6 +63,13 @@ in
     memory = "[0-9]+([kmgtKMGT][iI]?)?[bB]?";
   };
 
+  # The same in words, for whoever wrote something else.
+  spellings = {
+    port = "port such as \"8443:443\", \"127.0.0.1:5353:53/udp\" or \"443\"";
+    volume = "volume such as \"/here:/there\", \"/here:/there:ro\" or \"name:/there\"";
+    memory = "size such as \"512m\" or \"2g\"";
+  };
+
   # What a role says, and what the composition says for it.
   join =
     own: given:

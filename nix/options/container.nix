@@ -2,13 +2,14 @@
 { lib, config, ... }:
 let
   inherit (lib) mkOption types;
-  inherit (import ../container.nix { inherit lib; }) patterns;
+  inherit (import ../container.nix { inherit lib; }) patterns spellings;
+  spelled = what: types.strMatching patterns.${what} // { description = spellings.${what}; };
   cfg = config.nxc.container;
 in
 {
   options.nxc.container = {
     ports = mkOption {
-      type = types.listOf (types.coercedTo types.int toString (types.strMatching patterns.port));
+      type = types.listOf (types.coercedTo types.int toString (spelled "port"));
       default = [ ];
       example = [
         "8443:443"
@@ -17,7 +18,7 @@ in
       description = "Ports of a container that its machine passes on, spelled as docker does: HOST:CONTAINER, or CONTAINER for a free one of the machine's.";
     };
     volumes = mkOption {
-      type = types.listOf (types.strMatching patterns.volume);
+      type = types.listOf (spelled "volume");
       default = [ ];
       example = [
         "/data:/data:ro"
@@ -26,13 +27,18 @@ in
       description = "Folders of the machine, or named volumes of the engine, in a container: SOURCE:TARGET, with :ro to be read only.";
     };
     memory = mkOption {
-      type = types.nullOr (types.strMatching patterns.memory);
+      type = types.nullOr (spelled "memory");
       default = null;
       example = "512m";
       description = "How much memory a container may use.";
     };
     cpus = mkOption {
-      type = types.nullOr (types.addCheck (types.either types.int types.float) (value: value > 0));
+      type = types.nullOr (
+        types.addCheck (types.either types.int types.float) (value: value > 0)
+        // {
+          description = "number above 0";
+        }
+      );
       default = null;
       example = 1.5;
       description = "How many processors a container may keep busy.";
