@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import pytest
 
 from nxc_core.errors import ConfigError
-from nxc_core.model import Container, Role
+from nxc_core.model import Container, Event, Role
+from nxc_core.operation import Operation
+from nxc_core.state import Journal
 from nxc_nspawn import wishes
 from nxc_nspawn.wishes import Limits, Volume
+
+
+def operation(folder: Path, told: list[Event] | None = None) -> Operation:
+    return Operation(
+        dir=folder,
+        runtime=folder,
+        cache=folder,
+        journal=Journal(folder / "journal.jsonl"),
+        emit=lambda event: None if told is None else told.append(event),
+        cancel=threading.Event(),
+        name="dep",
+    )
 
 
 def role(**asked: object) -> Role:
@@ -39,9 +54,9 @@ def test_what_is_no_volume_names_role_and_option(text: str) -> None:
 
 
 def test_a_folder_that_is_not_there_is_found_before_the_build(tmp_path: Path) -> None:
-    wishes.vet([role(volumes=(f"{tmp_path}:/there", "named:/else"))])
+    wishes.vet([role(volumes=(f"{tmp_path}:/there", "named:/else"))], operation(tmp_path))
     with pytest.raises(ConfigError, match="is not there"):
-        wishes.vet([role(volumes=(f"{tmp_path}/missing:/there",))])
+        wishes.vet([role(volumes=(f"{tmp_path}/missing:/there",))], operation(tmp_path))
 
 
 def test_limits_are_bytes_processors_and_processes() -> None:
@@ -59,17 +74,18 @@ def test_limits_are_bytes_processors_and_processes() -> None:
     [{"memory": size} for size in ("5m", "much", "-1g", "1p", "")]
     + [{"cpus": 0}, {"cpus": -1.0}, {"pids": 0}, {"pids": -3}],
 )
-def test_what_is_no_limit_is_refused(asked: dict[str, object]) -> None:
+def test_what_is_no_limit_is_refused(asked: dict[str, object], tmp_path: Path) -> None:
     (option,) = asked
     with pytest.raises(ConfigError, match=rf"role web: nxc\.container\.{option}: "):
-        wishes.vet([role(**asked)])
+        wishes.vet([role(**asked)], operation(tmp_path))
 
 
-def test_published_ports_are_refused_with_another_way() -> None:
-    with pytest.raises(ConfigError) as refused:
-        wishes.vet([role(ports=("8080:80",))])
-    assert "role web: nxc.container.ports: 8080:80" in refused.value.message
-    assert "at its own address" in refused.value.message and "docker" in refused.value.hint
+def test_ports_are_reached_without_publishing(tmp_path: Path) -> None:
+    told: list[Event] = []
+    wishes.vet([role(ports=("8080:80",)), role()], operation(tmp_path, told))
+    (said,) = [event.message for event in told]
+    assert said.startswith("role web: nxc.container.ports: 8080:80 needs no publishing")
+    assert "nxc status" in said
 
 
 def test_settings_of_the_network_are_left_to_the_node() -> None:

@@ -57,7 +57,7 @@ class NspawnFlavour(Flavour[NspawnOptions]):
 
     def vet(self, roles: Sequence[Role], op: Operation) -> None:
         """Refuse what no container of this kind has."""
-        wishes.vet(roles)
+        wishes.vet(roles, op)
 
     def taken(self, op: Operation) -> Collection[str]:
         """Keep off the networks that this machine reaches."""

@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 
 from attrs import frozen
 
-from nxc_core import ConfigError
+from nxc_core import ConfigError, Operation
 from nxc_core.model import Role
 
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
@@ -46,22 +46,17 @@ class Limits:
         return {"memory": self.memory, "cpu": self.cpus, "pids": self.pids}
 
 
-def vet(roles: Sequence[Role]) -> None:
-    """Raise ConfigError, naming role and option, for what cannot be given here."""
+def vet(roles: Sequence[Role], op: Operation) -> None:
+    """Raise ConfigError, naming role and option, for what cannot be given here; say what has no effect."""
     for role in roles:
         limits(role)
         for volume in volumes(role):
             if not volume.named and not Path(volume.source).exists():
                 raise _wrong(role, "volumes", volume.source, "is not there", "make it, or name another")
         if role.container.ports:
-            raise _wrong(
-                role,
-                "ports",
-                ", ".join(role.container.ports),
-                "is not published: this machine reaches every node at its own address",
-                "leave them out and use the addresses that `getent hosts NODE` tells on any node, "
-                "or take -f docker",
-            )
+            ports = ", ".join(role.container.ports)
+            told = "needs no publishing: this machine reaches nodes at the addresses that `nxc status` tells"
+            op.step(f"role {role.name}: nxc.container.ports: {ports} {told}")
 
 
 def volumes(role: Role) -> tuple[Volume, ...]:
