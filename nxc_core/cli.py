@@ -37,7 +37,7 @@ GROUPS: Mapping[str, tuple[str, Mapping[str, str]]] = {
     ),
     "base": ("How systems can be built.", {"list": "cli_tools:base_list", "show": "cli_tools:base_show"}),
 }
-COMMAND_FOLLOWS = ("connect",)
+COMMAND_FOLLOWS = ("connect", "exec")
 """Verbs with any number of words, after which -- begins a command: to typer it would be more of them."""
 _HELP = {"context_settings": {"help_option_names": ["-h", "--help"]}}
 

@@ -17,6 +17,8 @@ from nxc_core.errors import ConfigError, NxcError, StateError, UsageError
 from nxc_core.output import write
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from nxc_core.deploying import Summary
     from nxc_core.model import Composition
     from nxc_core.operation import Operation
@@ -65,8 +67,9 @@ def execute(
         ),
     ],
     command: Annotated[
-        list[str], typer.Argument(metavar="COMMAND", help="After --; a single word is given to sh.")
-    ],
+        list[str] | None,
+        typer.Argument(metavar="COMMAND", show_default=False, help="After --; a single word is given to sh."),
+    ] = None,
     deployment: Which = None,
     timeout: Annotated[float, typer.Option("--timeout", help="Seconds that it may take.")] = 3600.0,
     stdin: Annotated[
@@ -80,11 +83,14 @@ def execute(
     """
     from nxc_core.connect import Copying
 
+    if not (command or nxc.rest):
+        raise UsageError("missing argument 'COMMAND'", hint="as in: nxc exec NODE -- COMMAND")
     running = nxc.session(configured=False).attach(deployment)
     names = choose_nodes(running, target)
+    words = _read_command(running, target, command or (), nxc.rest)
     if stdin and len(names) != 1:
         raise UsageError("standard input can go to one node only", hint="name one node, or leave out --stdin")
-    argv = tuple(command) if len(command) > 1 else ("sh", "-c", command[0])
+    argv = words if len(words) > 1 else ("sh", "-c", words[0])
     source = sys.stdin.buffer.read() if stdin else None
 
     live = _Live(nxc) if len(names) == 1 and not as_json else None
@@ -119,6 +125,19 @@ def execute(
         for name, answer in answers.items():
             _show_answer(nxc, f"{name}: " if len(names) > 1 else "", answer)
     return max(_code(answer) for answer in answers.values())
+
+
+def _read_command(
+    running: Running, target: str, before: Sequence[str], rest: Sequence[str]
+) -> tuple[str, ...]:
+    """Return the command, from the words before and after ``--``."""
+    known = {*running, *(running.spec(name).role for name in running)}
+    if rest and before and known.issuperset(before):
+        raise UsageError(
+            f"{' and '.join(before)} would be the command, not nodes",
+            hint=f"put commas between nodes: {','.join((target, *before))}",
+        )
+    return (*before, *rest)
 
 
 class _Live:

@@ -264,6 +264,11 @@ def test_exec_answers_with_the_exit_code(nxc: Nxc, project: Path) -> None:
         "client1: one",
         "client1: two",
     ]
+    told = nxc("exec", "client1", "server", "--", "hostname")
+    assert (told.code, "client1,server" in told.err) == (2, True), told.err
+    assert nxc("exec", "client1", "echo", "--", "server").out == "server\n", "a word, not a node"
+    told = nxc("exec", "client1", "--")
+    assert (told.code, "missing argument 'COMMAND'" in told.err) == (2, True), told.err
     told = nxc("exec", "client2,server", "--json", "--", "sh", "-c", "test $(basename $PWD) = server")
     assert told.code == 1
     document = told.json()
