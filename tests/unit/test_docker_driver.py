@@ -37,11 +37,13 @@ from nxc_core.model import (
 from nxc_core.operation import Operation
 from nxc_core.options import structure_options
 from nxc_docker import check, compose, containers, failures, images, launch, leftovers, looking, power, routes
+from nxc_docker.connection import EngineConnection
 from nxc_docker.engine import Engine
 from nxc_docker.exec import _END, STDERR, STDOUT, _Streams
 from nxc_docker.flavour import Docker
 from nxc_docker.options import DockerOptions
 from nxc_docker.profile import Profile
+from nxc_docker.wishes import Port
 
 PROFILE = Profile(engine="docker", version=(20, 10), api=(1, 41), cgroup=1)
 OP = cast("Operation", SimpleNamespace(dir=Path("/project/.nxc/deployments/web-1"), claimed=list))
@@ -54,7 +56,7 @@ OP = cast("Operation", SimpleNamespace(dir=Path("/project/.nxc/deployments/web-1
     ("given", "named"),
     [
         ({"url": "there"}, "there"),
-        ({"memory": "much"}, "size"),
+        ({"memory": "much"}, "memory 'much' cannot be had: give a size"),
         ({"timeout": "0"}, "timeout"),
         ({"seed": "mail"}, "mail"),
         ({"privileged": "perhaps"}, "privileged"),
@@ -241,6 +243,55 @@ def test_engines_times_are_read(stamp: str, seconds: float) -> None:
     assert power._seconds(stamp) == pytest.approx(seconds)
 
 
+def test_a_wrong_address_is_told_in_a_sentence() -> None:
+    with pytest.raises(PreflightError) as caught:
+        Docker(DockerOptions(url="tcp://no-such-host.invalid:2375")).require(OP)
+    assert caught.value.message == "the host of tcp://no-such-host.invalid:2375 is not known"
+
+
+# Ports
+
+WEB = (Port(inside=80, host=8080), Port(inside=443), Port(inside=53, host=53, protocol="udp"))
+
+
+def test_who_has_a_port_is_told() -> None:
+    there = [
+        {"Names": ["/web-1-a"], "Labels": {"nxc.deployment": "web-1"}, "Ports": [published(8080)]},
+        {"Names": ["/theirs"], "Labels": {}, "Ports": [published(53), published(53, "udp"), {"Type": "tcp"}]},
+        {"Names": ["/quiet"], "Labels": None, "Ports": None},
+    ]
+    told = looking.find_holders(WEB, engine_of(containers=lambda: there))
+    assert told == "web-1-a has 8080 (`nxc down web-1` removes it); theirs has 53"
+    assert looking.find_holders(WEB[1:2], engine_of(containers=lambda: there)) == ""
+
+
+def test_what_the_engine_cannot_tell_of_ports_hides_no_error() -> None:
+    def refuse() -> list[Any]:
+        raise requests.exceptions.ConnectionError
+
+    assert looking.find_holders(WEB, engine_of(containers=refuse)) == ""
+
+
+def test_the_ports_that_an_engine_chose() -> None:
+    given = {"80/tcp": [{"HostPort": "8080"}], "443/tcp": [{"HostPort": "32768"}, {"HostPort": "32768"}]}
+    engine = engine_of(inspect_container=lambda _: {"NetworkSettings": {"Ports": given}})
+    assert looking.find_chosen("web-1-a", WEB, engine) == {"443/tcp": ["32768"]}
+    assert looking.find_chosen("web-1-a", WEB[:1], engine_of()) == {}, "nothing is asked"
+
+
+def published(port: int, protocol: str = "tcp") -> dict[str, Any]:
+    return {"IP": "0.0.0.0", "PrivatePort": 1, "PublicPort": port, "Type": protocol}
+
+
+@pytest.mark.parametrize(("terminal", "option"), [(True, "-it"), (False, "-i")])
+def test_a_shell_has_a_terminal_where_there_is_one(
+    monkeypatch: pytest.MonkeyPatch, terminal: bool, option: str
+) -> None:
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(isatty=lambda: terminal))
+    argv = EngineConnection(engine_of(), "web-1-a").shell_argv(("id",))
+    assert argv == ("docker", "exec", option, "web-1-a", "id")
+
+
 # What an engine refuses
 
 
@@ -266,6 +317,9 @@ def answer(status: int, message: str) -> sdk.APIError:
             "port is in use",
         ),
         (403, "Pool overlaps with other one on this address space", "overlaps"),
+        (500, 'exec: "slirp4netns": executable file not found in $PATH', "lacks a program"),
+        (500, "crun: cgroups in hybrid mode not supported, drop all: OCI runtime error", "versions 1 and 2"),
+        (500, 'exec: "/sbin/init": executable file not found in $PATH', "first program cannot"),
         (
             404,
             "could not find an available, non-overlapping IPv4 address pool among the defaults",

@@ -332,4 +332,4 @@ def test_docker_host_is_named_where_it_is_wrong(monkeypatch: pytest.MonkeyPatch,
     monkeypatch.setenv("DOCKER_HOST", url)
     with pytest.raises(PreflightError) as caught:
         engine.connect(DockerOptions())
-    assert "DOCKER_HOST says so" in caught.value.hint
+    assert "correct DOCKER_HOST" in caught.value.hint

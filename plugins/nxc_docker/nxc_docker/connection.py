@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -57,8 +58,9 @@ class EngineConnection(Copying):
         return Completed(argv=words, code=ended.code, stdout=ended.stdout, stderr=ended.stderr)
 
     def shell_argv(self, argv: Sequence[str] = ()) -> tuple[str, ...]:
-        """Return the words of the engine's own command line tool, on a terminal."""
-        return (*self.engine.program, "exec", "-it", self.container, *(argv or SHELL))
+        """Return the words of the engine's own command line tool, on a terminal where there is one."""
+        terminal = "-it" if sys.stdin.isatty() else "-i"
+        return (*self.engine.program, "exec", terminal, self.container, *(argv or SHELL))
 
     def close(self) -> None:
         """Nothing is kept open."""

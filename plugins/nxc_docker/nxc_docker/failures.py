@@ -102,7 +102,7 @@ def explain_connection(error: BaseException, url: str) -> PreflightError | None:
         told = "its socket is there, but no engine listens" if is_socket else "the connection is refused"
         return PreflightError(f"the container engine at {place} is not running: {told}", hint=_advise(url))
     if _has(chain, socket.gaierror) or "Failed to resolve" in text or "Name or service" in text:
-        return PreflightError(f"the host of {url} is not known", hint="correct DOCKER_HOST, or docker.url")
+        return PreflightError(f"the host of {url} is not known", hint=f"correct {_origin(url)}")
     if _has(chain, TimeoutError) or "timed out" in text:
         return PreflightError(
             f"the container engine at {place} does not answer in time",
@@ -132,7 +132,12 @@ def explain_connection(error: BaseException, url: str) -> PreflightError | None:
     if _has(chain, requests.exceptions.InvalidJSONError):  # which is an OSError, too
         return PreflightError(
             f"what listens at {place} is no container engine: it answers in no JSON",
-            hint="correct DOCKER_HOST, or docker.url",
+            hint=f"correct {_origin(url)}",
+        )
+    if re.search(r"\[Errno 1(?:01|13)\]", text):  # no route to network or host
+        return PreflightError(
+            f"the container engine at {place} cannot be reached: no way leads to its machine",
+            hint=f"check the network, or correct {_origin(url)}",
         )
     lost = (requests.exceptions.ConnectionError, urllib3.exceptions.ProtocolError, ConnectionError, OSError)
     if _has(chain, *lost):
@@ -145,11 +150,21 @@ def explain_connection(error: BaseException, url: str) -> PreflightError | None:
 _SPELLING = "set DOCKER_HOST (or docker.url) as unix:///var/run/docker.sock, tcp://HOST:2375 or ssh://HOST"
 
 
+def _origin(url: str) -> str:
+    return "DOCKER_HOST" if os.environ.get("DOCKER_HOST") == url else "docker.url or DOCKER_HOST"
+
+
 def _advise(url: str) -> str:
-    given = " (DOCKER_HOST says so)" if os.environ.get("DOCKER_HOST") == url else ""
+    given = os.environ.get("DOCKER_HOST") == url
+    says = ", or correct DOCKER_HOST, which names it" if given else ""
     if "podman" in url:
-        return f"start it: systemctl start podman.socket, or --user for your own{given}"
-    return f"start it: systemctl start docker, or install docker.io, or podman{given}"
+        return f"start it: systemctl start podman.socket, or --user for your own{says}"
+    if given and url != f"unix://{DEFAULT_SOCKET}":
+        return f"start it{says}"
+    user = "--user " if os.getuid() else ""
+    return (
+        f"start it: systemctl start docker (Debian's docker.io), or systemctl {user}start podman.socket{says}"
+    )
 
 
 def advise_permission(place: str) -> str:
@@ -182,6 +197,7 @@ def _has(chain: list[BaseException], *kinds: type[BaseException]) -> bool:
 
 # What the engine answers
 
+PORT_IN_USE = "a published port is in use"
 _NO_PRIVILEGE = "leave out docker.privileged: nxc asks for the least that works by itself"
 _ANSWERS: tuple[tuple[str, str, str], ...] = (
     (
@@ -196,7 +212,7 @@ _ANSWERS: tuple[tuple[str, str, str], ...] = (
     ),
     (
         r"(?:port is already allocated|address already in use)",
-        "a published port is in use",
+        PORT_IN_USE,
         'free it, or leave out the host port, as in ports = [ "80" ]: the engine then takes a free one',
     ),
     (
@@ -230,7 +246,7 @@ _ANSWERS: tuple[tuple[str, str, str], ...] = (
         _NO_PRIVILEGE,
     ),
     (
-        r"active endpoints",
+        r"active endpoints|network is being used|has associated containers",
         "containers are still in the network",
         "remove them, or run `nxc down` again",
     ),
@@ -249,6 +265,16 @@ _ANSWERS: tuple[tuple[str, str, str], ...] = (
         r"|layer\.tar: no such file",
         "the image is damaged",
         "remove it from nxc's cache (`nxc clean --all`) and build again",
+    ),
+    (
+        r'(?:slirp4netns|pasta|fuse-overlayfs|conmon|crun|runc|newuidmap)"?: (?:executable file )?not found',
+        "the engine lacks a program",
+        "install it, as the package of that name, and restart the engine",
+    ),
+    (
+        r"cgroups in hybrid mode",
+        "the engine's crun cannot work with control groups of versions 1 and 2 at once",
+        "boot with systemd.unified_cgroup_hierarchy=1, or use docker, or another flavour",
     ),
     (
         r"starting container process caused|executable file not found|exec: .*no such file",

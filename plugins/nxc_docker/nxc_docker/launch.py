@@ -10,7 +10,7 @@ from attrs import evolve, frozen
 
 from nxc_core import ConfigError, DeployError, Operation
 from nxc_core.model import CLOSURE, ExecEndpoint, Node, NodeSpec, NodeState, Outcome, Plan
-from nxc_docker import compose, containers, failures, images, wishes
+from nxc_docker import compose, containers, failures, images, looking, wishes
 from nxc_docker.compose import Model
 from nxc_docker.containers import Found
 from nxc_docker.engine import Engine
@@ -43,11 +43,17 @@ class Launch:
             raise
         except DeployError as error:
             cause = f"{error.message}; {error.hint}" if error.hint else error.message
+            if failures.PORT_IN_USE in error.message:
+                holders = looking.find_holders(service.ports, self.engine)
+                cause += f"; {holders}" if holders else ""
             op.outcome(Outcome(node=spec.name, state=NodeState.FAILED, cause=cause))
             return
         endpoint = ExecEndpoint(prefix=(*self.engine.program, "exec", "-i", service.name))
         facts = {"engine": self.engine.url, "container": service.name, "address": service.address}
         op.node(Node(name=spec.name, role=spec.role, endpoint=endpoint, facts=facts))
+        for inside, given in looking.find_chosen(service.name, service.ports, self.engine).items():
+            told = f"its port {inside} is port {' and '.join(given)} of the engine's machine"
+            op.step(told, node=spec.name, ports=given)
 
 
 def prepare(plan: Plan, options: DockerOptions, engine: Engine, op: Operation) -> Launch:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from docker import errors as sdk
@@ -11,7 +11,9 @@ from docker import errors as sdk
 from nxc_core.model import Observation
 from nxc_core.output import printable
 from nxc_docker import failures
+from nxc_docker.compose import DEPLOYMENT
 from nxc_docker.engine import Engine
+from nxc_docker.wishes import Port
 
 CONSOLE_LINES = 20_000
 """So many of a console are kept."""
@@ -76,6 +78,31 @@ def last_words(name: str, engine: Engine) -> str:
     said = [clean for line in text.splitlines() if (clean := printable(line).strip())]
     telling = [line for line in said if not _CHATTER.match(line)]
     return " | ".join((telling or said)[-LAST_WORDS:])
+
+
+def find_holders(ports: Iterable[Port], engine: Engine) -> str:
+    """Say which containers have ports of the machine that others ask for; empty where none has."""
+    asked = {(port.host, port.protocol) for port in ports if port.host is not None}
+    told = []
+    try:
+        for one in engine.api.containers():
+            had = {(port.get("PublicPort"), port.get("Type")) for port in one.get("Ports") or ()}
+            deployment = (one.get("Labels") or {}).get(DEPLOYMENT)
+            way = f" (`nxc down {deployment}` removes it)" if deployment else ""
+            told += [f"{one['Names'][0].strip('/')} has {port}{way}" for port, _ in sorted(asked & had)]
+    except failures.TROUBLE:
+        return ""
+    return "; ".join(told)
+
+
+def find_chosen(name: str, ports: Iterable[Port], engine: Engine) -> dict[str, list[str]]:
+    """Map the ports of a container that were to be given free ones of the machine to these."""
+    asked = [f"{port.inside}/{port.protocol}" for port in ports if port.host is None]
+    if not asked:
+        return {}
+    with failures.translated("asking the engine for a node's ports", url=engine.url):
+        given = engine.api.inspect_container(name)["NetworkSettings"].get("Ports") or {}
+    return {port: sorted({one["HostPort"] for one in given.get(port) or ()}) for port in asked}
 
 
 def clean_console(content: bytes) -> bytes:

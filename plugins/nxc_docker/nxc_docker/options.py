@@ -20,8 +20,12 @@ def _is_url(_: object, __: Attribute[str | None], value: str | None) -> None:
 
 
 def _is_size(_: object, __: Attribute[str | None], value: str | None) -> None:
-    if value is not None:
+    if value is None:
+        return
+    try:
         read_size(value)
+    except ValueError as error:
+        raise ValueError(f"memory {value!r} cannot be had: {error}") from None
 
 
 def _is_patient(_: object, __: Attribute[float], value: float) -> None:
