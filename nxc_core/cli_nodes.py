@@ -349,7 +349,7 @@ def logs(
     deployment: Which = None,
 ) -> None:
     """Show a node's console."""
-    from nxc_core.output import printable
+    from nxc_core.output import printable, settle
 
     session = nxc.session(configured=False)
     running = session.attach(session.find(deployment, stopped=deployment is not None))
@@ -359,7 +359,7 @@ def logs(
         content = path.read_bytes().decode("utf-8", "replace")
     except OSError as error:
         raise StateError(f"{node} has no console yet ({path})", hint="it was not booted") from error
-    shown = [printable(line) for line in re.split(r"\r*\n|\r+", content)]
+    shown = settle(printable(line) for line in re.split(r"\r*\n|\r+", content))
     while shown and not shown[-1]:
         shown.pop()
     for line in shown[-lines:] if lines > 0 else shown:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterable
 from typing import IO
 
 
@@ -15,6 +16,22 @@ def write(stream: IO[str], text: str) -> None:
             code = getattr(stream, "encoding", None) or "ascii"
             stream.write(text.encode(code, "backslashreplace").decode(code))
         stream.flush()
+
+
+def settle(lines: Iterable[str]) -> list[str]:
+    """Keep of each wait that systemd draws anew all the time what it drew last."""
+    import re
+
+    drawn = re.compile(r"\[[ *]{3,}\] .*\([^()]* / [^()]*\)$")
+    kept: list[str] = []
+    for line in lines:
+        if drawn.match(line):
+            while len(kept) > 1 and not kept[-1] and drawn.match(kept[-2]):
+                kept.pop()
+            if kept and drawn.match(kept[-1]):
+                kept.pop()
+        kept.append(line)
+    return kept
 
 
 def printable(line: str) -> str:

@@ -380,6 +380,22 @@ def test_logs_are_printable_lines(nxc: Nxc, project: Path) -> None:
     assert nxc("logs", "server", "-n", "1").out == "login:\n"
 
 
+def test_logs_show_once_what_a_console_draws_anew(nxc: Nxc, project: Path) -> None:
+    nxc("up")
+    (console,) = (project / ".nxc").glob("deployments/*/log/server.log")
+    drawn = "".join(
+        f"[\x1b[31m*\x1b[0m     ] Job a.service/start running ({n}s / 90s)\r\r\n\r" for n in (1, 2, 3)
+    )
+    console.write_text(f"boot\n{drawn}[   ok] done\n[***   ] (1 of 2) Job b/stop running (1s / no limit)\n")
+    assert nxc("logs", "server").out.splitlines() == [
+        "boot",
+        "[*     ] Job a.service/start running (3s / 90s)",
+        "",
+        "[   ok] done",
+        "[***   ] (1 of 2) Job b/stop running (1s / no limit)",
+    ]
+
+
 def test_status_sees_a_node_that_died(nxc: Nxc, project: Path) -> None:
     id = nxc("up").out.strip()
     for path in (project / ".nxc" / "deployments" / id / "fake" / "client1").iterdir():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import http.server
 import json
 import os
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 from attrs import evolve
 
 from nxc_core.errors import PreflightError
@@ -302,7 +304,14 @@ def test_something_else_listens(tmp_path: Path) -> None:
     with serve(tmp_path / "web.sock", version="page", info="page") as url:
         assert "as one" in refusal(url).message or "no container engine" in refusal(url).message
     with serve(tmp_path / "other.sock") as url:
-        refusal(url)
+        assert "does not answer as a container engine does, but with 404" in refusal(url).message
+
+
+def test_a_machine_that_no_way_leads_to() -> None:
+    error = requests.exceptions.ConnectionError(OSError(errno.EHOSTUNREACH, "No route to host"))
+    told = failures.explain_connection(error, "tcp://192.0.2.1:2375")
+    assert told is not None
+    assert "no way leads" in told.message
 
 
 def test_an_engine_that_is_too_old(tmp_path: Path) -> None:

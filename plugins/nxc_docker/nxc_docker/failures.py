@@ -134,6 +134,13 @@ def explain_connection(error: BaseException, url: str) -> PreflightError | None:
             f"what listens at {place} is no container engine: it answers in no JSON",
             hint=f"correct {_origin(url)}",
         )
+    answers = [one.response for one in chain if isinstance(one, requests.exceptions.HTTPError)]
+    if answers:
+        code = getattr(answers[-1], "status_code", "an error")
+        return PreflightError(
+            f"what listens at {place} does not answer as a container engine does, but with {code}",
+            hint=f"correct {_origin(url)}",
+        )
     if re.search(r"\[Errno 1(?:01|13)\]", text):  # no route to network or host
         return PreflightError(
             f"the container engine at {place} cannot be reached: no way leads to its machine",
