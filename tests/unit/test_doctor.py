@@ -31,9 +31,9 @@ def find(session: Session, subject: str) -> Finding:
     return one
 
 
-def in_the_way(session: Session, **choice: str) -> list[str]:
-    chosen = {"flavour": "folder", "base": "paper", **choice}
-    return [finding.subject for finding in doctor.examine(session, **chosen).in_the_way()]
+def in_the_way(session: Session, *, flavour: str = "folder", base: str = "paper") -> list[str]:
+    found = doctor.examine(session, flavour=flavour, base=base)
+    return [finding.subject for finding in found.in_the_way()]
 
 
 def test_a_sound_machine_has_nothing_in_the_way(session: Session) -> None:
