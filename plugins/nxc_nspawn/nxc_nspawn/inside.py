@@ -39,9 +39,12 @@ if [ -n "$3" ]; then
 fi
 dropped=$4
 shift 4
-exec setpriv --bounding-set="$dropped" nsenter --target="$leader" \\
-  --mount --uts --ipc --net --pid --cgroup -- env -C /root -i "$@"
+exec setpriv --bounding-set="$dropped" nsenter --target="$leader" --pid --no-fork -- \\
+  sh -c 'exec 3>&2 2>/dev/null; ("$@") 2>&3 3>&-; exit "$?"' nxc \\
+  nsenter --target="$leader" --mount --uts --ipc --net --cgroup -- env -C /root -i "$@"
 """
+"""A shell of this machine waits for the command: nsenter would stop itself for ever when its child is stopped
+(as all are for a moment when a system goes down), and the system would wait 90 s for that child."""
 
 
 def endpoint(pid: int, limiting: Sequence[Path], unified: Path | None) -> ExecEndpoint:
@@ -75,7 +78,7 @@ class Inside(ExecConnection):
         if before is None:
             raise self._lost(argv, "the node is not there")
         done = super()._execute(argv, timeout, stdin, output)
-        if done.code in (-signal.SIGKILL, DOWN) and machines.leader(self.pid) != before:
+        if done.code in (128 + signal.SIGKILL, DOWN) and machines.leader(self.pid) != before:
             raise self._lost(argv, "the node went down")
         return done
 
