@@ -184,6 +184,8 @@ def _pick(entries: Mapping[str, E], name: str, what: str, broken: Sequence[Broke
     if name in entries:
         return entries[name]
     near = difflib.get_close_matches(name, entries, 1)
+    if len(name) > 3:  # what one is made of, as podman
+        near += [one for one, entry in entries.items() if name.lower() in entry.summary.lower()]
     known = ", ".join(entries) or "none"
     hint = f"did you mean {near[0]}? " if near else ""
     hint += f"there are: {known}"

@@ -59,7 +59,7 @@ def plugin(api: int | None = 1, **members: Any) -> types.ModuleType:
 def offer(name: str, target: str = f"{__name__}:Fake") -> types.ModuleType:
     @hookimpl
     def nxc_flavours() -> Iterator[FlavourEntry]:
-        yield FlavourEntry(name=name, summary="s", target=target)
+        yield FlavourEntry(name=name, summary="nodes in Podman", target=target)
 
     return plugin(nxc_flavours=nxc_flavours)
 
@@ -177,6 +177,12 @@ def test_an_unknown_name_is_told_with_near_ones_and_broken_plugins(install: Inst
     assert told.value.message == "there is no flavour dokcer"
     assert "did you mean docker?" in told.value.hint
     assert "bad" in told.value.hint
+    with pytest.raises(ConfigError) as told:
+        found.flavour("podman")
+    assert "did you mean docker?" in told.value.hint
+    with pytest.raises(ConfigError) as told:
+        found.flavour("od")
+    assert "did you mean" not in told.value.hint
     with pytest.raises(ConfigError, match="there is no base plain"):
         found.base("plain")
 
