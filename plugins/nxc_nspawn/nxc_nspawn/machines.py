@@ -38,6 +38,13 @@ root() {
   fi
 }
 
+# clear MACHINE CARD: what a systemd-nspawn leaves that was killed; later versions refuse to start beside it.
+clear() {
+  ip link delete dev "$2" 2>/dev/null || :
+  sockets=/run/systemd/nspawn/unix-export/$1
+  [ ! -d "$sockets" ] || { umount -l "$sockets" || :; rmdir "$sockets" || :; }
+}
+
 # boot NODE MARK LOG WORDS...
 boot() {
   node=$1 mark=$2 log=$3
@@ -168,7 +175,7 @@ def _set(settings: Mapping[str, str], words: Sequence[str]) -> tuple[str, ...]:
 def start(starts: Sequence[Start], keeper: Keeper, op: Operation, *, again: bool) -> dict[str, int]:
     """Start nodes; returns the pid of the process that boots each. Whether they come up is seen later.
 
-    With ``again`` what a killed one may have left in the network is cleared away first.
+    With ``again`` what a killed one may have left is cleared away first.
     """
     env = {**ENVIRONMENT, VARIABLE: token("", op)}
     if keeper.groups.version == 1:
@@ -187,7 +194,8 @@ def _script(starts: Iterable[Start], keeper: Keeper, op: Operation, *, again: bo
     for start in starts:
         node = start.spec.name
         if again:
-            yield f"ip link delete dev {network.card_name(start.spec.index)} 2>/dev/null || :\n"
+            index = start.spec.index
+            yield f"clear {network.machine_name(index)} {network.card_name(index)}\n"
         for volume in start.volumes:
             yield shlex.join(("mkdir", "-p", f"volumes/{volume}")) + "\n"
         yield shlex.join(("root", node, start.lower)) + "\n"
