@@ -6,7 +6,6 @@ import contextlib
 import fcntl
 import json
 import os
-import shlex
 import threading
 import typing
 from collections.abc import Iterator, Mapping
@@ -323,10 +322,8 @@ def _is_copy(found: Deployment, file: Path) -> bool:
     origin = Path(found.folder) / file.name
     try:
         return not origin.samefile(file) and load(origin, Deployment).status is not Status.STOPPED
-    except (FileNotFoundError, NotADirectoryError):  # it was moved here
-        return False
-    except (StateError, OSError):
-        return True
+    except (StateError, OSError) as error:  # unless it was moved here
+        return not isinstance(error, FileNotFoundError | NotADirectoryError)
 
 
 @frozen
@@ -380,12 +377,11 @@ class Workspace:
 
     def load(self, id: str) -> Deployment:
         """Read a deployment's document; raises StateError for a copy of one that lives elsewhere."""
-        file = self.deployment_file(id)
-        found = load(file, Deployment, schema="nxc.deployment/1")
-        if _is_copy(found, file):
+        found = load(self.deployment_file(id), Deployment, schema="nxc.deployment/1")
+        if _is_copy(found, self.deployment_file(id)):
+            told = f"{id} is a copy: the deployment itself is in {found.folder}"
             raise StateError(
-                f"{id} is a copy: the deployment itself is in {found.folder}",
-                hint=f"use it there; to remove the copy alone: rm -r {shlex.quote(str(file.parent))}",
+                told, hint=f"use it there; the copy alone is {self.deployment_dir(id)}: remove it"
             )
         return found
 
