@@ -380,9 +380,7 @@ class Workspace:
         found = load(self.deployment_file(id), Deployment, schema="nxc.deployment/1")
         if _is_copy(found, self.deployment_file(id)):
             told = f"{id} is a copy: the deployment itself is in {found.folder}"
-            raise StateError(
-                told, hint=f"use it there; the copy alone is {self.deployment_dir(id)}: remove it"
-            )
+            raise StateError(told, hint=f"use it there; the copy can go: {self.deployment_dir(id)}")
         return found
 
     def prepare(self) -> None:
