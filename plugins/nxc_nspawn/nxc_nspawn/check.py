@@ -121,7 +121,7 @@ def _check_inotify(*, lean: bool) -> Finding:
     return Finding(
         ok=enough,
         subject="inotify",
-        detail=f"room for {room} nodes{' at least' if enough else ''} ({SYSCTL} is {limit}, a node takes {each})",
+        detail=f"room for {room} nodes{' or more' if enough else ''}, of {each} each ({SYSCTL} is {limit})",
         hint="" if enough else f"for more nodes: sysctl {SYSCTL}={max(1024, 2 * limit)}",
         advice=True,
     )
