@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from attrs import define, evolve, field
@@ -28,6 +29,7 @@ from nxc_core.output import printable
 
 NXC_API = API_VERSION
 READY_TIMEOUT = 30.0
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 OBSERVE_EVERY = 1.0
 ASK_ANYWAY = 10.0
 """Seconds after which a node is asked though its flavour takes it to be booting: that may be wrong."""
@@ -163,10 +165,18 @@ def _ask(
             else "its role is not applied yet"
         )
         return None
-    if boot_id and boot_id.strip() == former.get(node.name):
+    if boot_id and boot_id.strip() in _of_no_new_boot(former.get(node.name)):
         wait.last_seen = "it has not rebooted yet"
         return None
     return Outcome(node=node.name, state=NodeState.READY, boot_id=boot_id.strip())
+
+
+def _of_no_new_boot(former: str | None) -> tuple[str, ...]:
+    """List the boot ids that prove nothing after a reboot.
+
+    A container that goes down unmounts its own, and then shows this machine's.
+    """
+    return (former, BOOT_ID.read_text().strip()) if former else ()
 
 
 def _may_answer(flavour: Flavour[Any], node: Node, wait: _Pending, op: Operation) -> bool:

@@ -203,6 +203,14 @@ def test_a_node_that_sleeps_on_says_so(op: Operation) -> None:
     assert found["one"].cause == "not ready after 0 s: it is still booting"
 
 
+def test_after_a_reboot_this_machines_own_boot_id_does_not_count_either(op: Operation) -> None:
+    here = lifecycle.BOOT_ID.read_text()
+    flavour = Scripted(one=[f"instance-of-one\n{here}", "instance-of-one\nboot-2"])
+    flavour.deploy(plan_of("one"), op)
+    lifecycle.reach(flavour, plan_of("one"), op, former={"one": "boot-1"})
+    assert op.journal.outcomes()["one"].boot_id == "boot-2"
+
+
 def test_after_a_reboot_the_former_boot_id_does_not_count(op: Operation) -> None:
     flavour = Scripted(one=["instance-of-one\nboot-1", "instance-of-one\nboot-1", "instance-of-one\nboot-2"])
     flavour.deploy(plan_of("one"), op)
