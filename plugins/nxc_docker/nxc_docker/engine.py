@@ -107,6 +107,8 @@ def _probe(url: str, options: Asked) -> Engine:
         ) from error
     _check_age(profile, url)
     client.api.timeout = options.timeout  # type: ignore[assignment]
+    if profile.engine == "podman":  # its service ends when idle, and with it the connections kept for later
+        client.api.headers["Connection"] = "close"
     return Engine(url=url, client=client, profile=profile)
 
 
