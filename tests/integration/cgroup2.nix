@@ -21,6 +21,7 @@ let
     pkgs.iptables
   ];
   podman = [
+    pkgs."aardvark-dns"
     pkgs.nftables
     pkgs.podman
   ];

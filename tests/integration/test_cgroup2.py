@@ -5,6 +5,7 @@ The engines are in virtual machines, which nxc boots: this machine may have othe
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -128,7 +129,7 @@ def test_limits_hold_and_a_node_cannot_lift_them(guest: Guest, pair: Running) ->
     server = pair["server"]
     with guest.client() as client:
         id = client.containers.get(f"{pair.id}-server").id
-    (top,) = (one for one in guest.groups() if one.endswith(f"{id}.scope"))
+    (top,) = (one for one in guest.groups() if re.fullmatch(rf".*/(docker|libpod)-{id}\.scope", one))
     for file, limit in (("memory.max", MEMORY), ("pids.max", PIDS)):
         assert read(guest.node, f"/sys/fs/cgroup{top}/{file}") == str(limit)
         server.execute(f"echo max > /sys/fs/cgroup/{file}")
@@ -152,7 +153,7 @@ def test_systemd_has_the_usual_rights_and_nobody_all(
         host = inspected[name]["HostConfig"]
         assert not host["Privileged"]
         assert not any("cgroup" in mount["Destination"] for mount in inspected[name]["Mounts"])
-        assert host["CgroupnsMode"] == "private"
+        assert namespace(node) != namespace(guest.node)
         had = int(node.succeed("grep CapEff /proc/1/status | cut -f2"), 16)
         assert had & ~USUAL == 0
         confined = node.succeed("cat /proc/1/attr/current").strip("\0\n")
@@ -161,6 +162,10 @@ def test_systemd_has_the_usual_rights_and_nobody_all(
         if guest.engine == "podman":
             assert confined.startswith("containers-default-")
             assert confined.endswith(" (enforce)")
+
+
+def namespace(node: NodeHandle) -> str:
+    return node.succeed("readlink /proc/self/ns/cgroup").strip()
 
 
 def test_commands_and_files(pair: Running, tmp_path: Path) -> None:
@@ -205,7 +210,9 @@ def test_down_leaves_nothing(guest: Guest, pair: Running) -> None:
     pair.down()
     assert pair.session.workspace.journal(pair.id).outstanding() == []
     assert guest.found("nxc.deployment") == []
-    assert [one for one in guest.groups() for id in ids if id in one] == []
+    # What watched a command of podman's ends five minutes after it, in a group that is none of the node's.
+    own = "|".join(f"(docker|libpod)-{id}" for id in ids)
+    guest.node.wait_until_fails(f"find /sys/fs/cgroup -type d | grep -E '{own}'", timeout=ANSWERS)
 
 
 @only_docker
