@@ -69,6 +69,7 @@ class Engine:
     name: Name
     folder: Path
     namespaces: Namespaces
+    words: Sequence[str] = ()
     service: subprocess.Popen[bytes] | None = None
     cgroup: str = field(factory=lambda: f"nxc-test-{secrets.token_hex(4)}")
 
@@ -286,26 +287,25 @@ def load_busybox(engine: Engine) -> str:
 
 
 @contextlib.contextmanager
-def dockerd(folder: Path | None = None) -> Iterator[Engine]:
-    """Run dockerd."""
-    with _engine("docker", folder) as engine:
+def dockerd(*words: str) -> Iterator[Engine]:
+    """Run dockerd, with more words on its command line."""
+    with _engine("docker", words) as engine:
         yield engine
 
 
 @contextlib.contextmanager
-def podman(folder: Path | None = None) -> Iterator[Engine]:
+def podman() -> Iterator[Engine]:
     """Run podman's service, which speaks docker's language."""
-    with _engine("podman", folder) as engine:
+    with _engine("podman") as engine:
         yield engine
 
 
 @contextlib.contextmanager
-def _engine(name: Name, folder: Path | None) -> Iterator[Engine]:
+def _engine(name: Name, words: Sequence[str] = ()) -> Iterator[Engine]:
     """Start it in a folder whose sockets have short names; remove all of it at the end."""
-    folder = folder or Path(tempfile.mkdtemp(prefix="nxe-"))
-    folder.mkdir(exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix="nxe-"))
     folder.chmod(0o755)
-    engine = Engine(name=name, folder=folder, namespaces=Namespaces.open(folder))
+    engine = Engine(name=name, folder=folder, namespaces=Namespaces.open(folder), words=words)
     try:
         engine.start()
         yield engine

@@ -364,13 +364,15 @@ def test_a_port_that_another_deployment_has(bench: Bench) -> None:
     bench.down()
 
 
-def test_full_address_pools_do_not_matter(own: Bench) -> None:
+def test_full_address_pools_do_not_matter(cached: Path, tmp_path: Path) -> None:
     """The engine's own choice is not asked for: subnets are ours."""
-    with own.engine.client() as client, pytest.raises(docker.errors.APIError, match="address pool"):
-        for number in range(100):
-            client.networks.create(f"full{number}", labels={"nxc.test": "pool"})
-    own.start()
-    own.down()
+    with dockerd("--default-address-pool", "base=172.30.0.0/22,size=24") as engine:
+        with engine.client() as client, pytest.raises(docker.errors.APIError, match="address pool"):
+            for number in range(100):
+                client.networks.create(f"full{number}")
+        with _bench(engine, tmp_path) as bench:
+            bench.start()
+            bench.down()
 
 
 def test_subnets_that_are_taken_are_passed_by(bench: Bench) -> None:
@@ -557,8 +559,11 @@ class Proxy:
 
     def _pump(self, source: socket.socket, target: socket.socket, delay: float) -> None:
         with contextlib.suppress(OSError):
+            last = 0.0
             while data := source.recv(1 << 16):
-                time.sleep(delay)
+                if time.monotonic() - last > delay:  # another question: an image's parts follow each other
+                    time.sleep(delay)
+                last = time.monotonic()
                 while self.stalls.is_set():
                     time.sleep(0.1)
                 target.sendall(data)
@@ -579,7 +584,7 @@ def slow(proxy: Proxy, docker_engine: Engine, cached: Path, tmp_path: Path) -> I
 
 
 def test_an_engine_that_dawdles_is_waited_for(slow: Bench, proxy: Proxy) -> None:
-    proxy.delay = 0.4
+    proxy.delay = 0.2
     slow.start()
     assert slow.nxc("exec", "one", "hostname") == (0, "one\n")
     slow.down()
@@ -612,14 +617,15 @@ def test_an_engine_that_hangs_in_the_middle(slow: Bench, proxy: Proxy) -> None:
 def test_more_nodes_than_inotify_allows(bench: Bench) -> None:
     """The limit is really lowered, to some more than what is in use."""
     former = INOTIFY.read_text()
-    INOTIFY.write_text(str(count_inotify() + 12))
+    INOTIFY.write_text(str(count_inotify() + 5))
     try:
-        said = bench.refused(PREFLIGHT, "inotify", "start", "-f", "docker", "-r", "one=20")
+        said = bench.refused(PREFLIGHT, "inotify", "start", "-f", "docker", "-r", "one=8")
         wanted = re.search(r"fs\.inotify\.max_user_instances\s*=\s*(\d+)", said)
         assert wanted, said
         assert bench.engine.found(OURS) == []
-        INOTIFY.write_text(wanted[1])
-        bench.start("-r", "one=20")
+        assert int(wanted[1]) >= count_inotify() + 16
+        INOTIFY.write_text(str(max(int(wanted[1]), int(former))))  # others on this machine go on
+        bench.start("-r", "one=8")
     finally:
         INOTIFY.write_text(former)
     bench.down()
