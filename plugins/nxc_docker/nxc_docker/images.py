@@ -185,8 +185,10 @@ def _send(image: Image, without: frozenset[str], engine: Engine, op: Operation) 
                 return
         try:
             _load(image, frozenset(), engine, op)
-        except sdk.ImageLoadError as error:
+        except (sdk.ImageLoadError, sdk.APIError) as error:
             archive.check(image)
+            if isinstance(error, sdk.APIError):
+                raise
             raise DeployError(
                 f"the engine does not take {image.title}: {failures.said(error)}",
                 hint="see its log; the image is as it was built",
