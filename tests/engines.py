@@ -184,7 +184,9 @@ class Engine:
             return given
         for name, text in (("containers.conf", _PODMAN), ("storage.conf", _STORAGE)):
             (self.folder / name).write_text(text.format(folder=self.folder))
+        (self.folder / "temporary").mkdir(exist_ok=True)
         return given | {
+            "TMPDIR": f"{self.folder}/temporary",  # where it forgets what it was sent
             "CONTAINERS_CONF": f"{self.folder}/containers.conf",
             "CONTAINERS_STORAGE_CONF": f"{self.folder}/storage.conf",
         }
