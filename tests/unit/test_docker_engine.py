@@ -12,6 +12,7 @@ import socketserver
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -298,6 +299,21 @@ def test_an_engine_that_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         mute.listen()
         told = refusal(f"unix://{tmp_path}/mute.sock")
     assert "does not answer in time" in told.message
+
+
+def test_what_is_advised_for_a_slow_engine_helps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    at_once = Daemon.do_GET
+
+    def dawdle(self: Daemon) -> None:
+        time.sleep(1)
+        with contextlib.suppress(OSError):
+            at_once(self)
+
+    monkeypatch.setattr(engine, "PROBE_TIMEOUT", 0.2)
+    monkeypatch.setattr(Daemon, "do_GET", dawdle)
+    with serve(tmp_path / "slow.sock", version=VERSION, info=INFO) as url:
+        assert "docker.timeout" in refusal(url).hint
+        assert engine.connect(DockerOptions(timeout=18000), url=url).profile.version == (20, 10, 24)
 
 
 def test_something_else_listens(tmp_path: Path) -> None:

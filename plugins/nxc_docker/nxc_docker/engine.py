@@ -21,7 +21,9 @@ from nxc_docker import failures
 from nxc_docker.profile import OLDEST, OLDEST_API, Profile, read_profile
 
 PROBE_TIMEOUT = 10.0
-"""Seconds for the first word: an engine that takes longer hangs."""
+"""Seconds for the first word, more where the user grants more: an engine that takes longer hangs."""
+USUAL_TIMEOUT = 60.0
+"""What an engine is granted for every other answer, by default."""
 POOL = 16
 API = ".".join(map(str, OLDEST_API))
 
@@ -84,16 +86,17 @@ def forget() -> None:
 
 
 def _probe(url: str, options: Asked) -> Engine:
+    patience = PROBE_TIMEOUT * max(1.0, options.timeout / USUAL_TIMEOUT)
     try:
         _knock(url)
-        client = _open(url, API)
+        client = _open(url, API, patience)
     except failures.TROUBLE as error:
         raise _refused(error, url) from error
     try:
         version = client.api.version(api_version=False)
         if (spoken := _choose_api(version)) != API:
             client.close()
-            client = _open(url, spoken)
+            client = _open(url, spoken, patience)
         info = client.api.info()
         profile = read_profile(version, info, local=is_local(url, info), privileged=options.privileged)
     except failures.TROUBLE as error:
@@ -112,11 +115,11 @@ def _probe(url: str, options: Asked) -> Engine:
     return Engine(url=url, client=client, profile=profile)
 
 
-def _open(url: str, api: str) -> docker.DockerClient:
+def _open(url: str, api: str, patience: float) -> docker.DockerClient:
     return docker.DockerClient(
         base_url=url,
         version=api,
-        timeout=PROBE_TIMEOUT,  # type: ignore[arg-type]
+        timeout=patience,  # type: ignore[arg-type]
         tls=_tls(url),
         use_ssh_client=True,
         max_pool_size=POOL,
