@@ -17,7 +17,7 @@ import pytest
 from attrs import evolve, frozen
 from docker import errors as sdk
 
-from nxc_core.errors import DeployError, Interrupted
+from nxc_core.errors import BuildError, DeployError, Interrupted
 from nxc_core.model import CLOSURE, LAYERS, Artifact, Event, Layer, NodeSpec, Plan, RoleBoot
 from nxc_core.operation import Operation
 from nxc_core.state import Journal
@@ -219,9 +219,10 @@ def test_a_layer_that_is_another_than_it_says(
     engine = request.getfixturevalue(kind)
     layer = bench.layer("liar", {"file": "content"})
     plan = bench.plan(only=(evolve(layer, digest=secrets.token_hex(32)),))
-    with pytest.raises(DeployError) as caught:
+    with pytest.raises(BuildError) as caught:
         images.ensure(plan, engine, bench.op)
     assert "role only" in caught.value.message
+    assert str(layer.tar) in caught.value.message
     assert caught.value.hint
     image = images.wanted(plan.artifact, ["only"], bench.op)["only"]
     assert not images.is_there(image, engine), "half of an image is there"
