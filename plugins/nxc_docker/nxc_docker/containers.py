@@ -141,19 +141,30 @@ def boot(
     wanted = compose.to_create(service, model, engine.api.api_version, network=network)
     digest = hashlib.sha256(json.dumps(wanted, sort_keys=True, default=str).encode()).hexdigest()[:16]
     wanted["labels"] = {**wanted["labels"], DIGEST: digest}
+    starting = f"starting the container {service.name}"
     with failures.translated(f"creating the container {service.name}", url=engine.url):
-        id = _keep(present, digest, engine, op)
-        if id is None:
-            id = _create(wanted, model.deployment, digest, engine, op)
-            if seed is not None:
-                engine.api.put_archive(id, "/", pack_document(seed))
-    with failures.translated(f"starting the container {service.name}", url=engine.url):
-        try:
-            engine.api.start(id)
-        except sdk.APIError:
-            with contextlib.suppress(*failures.TROUBLE):
-                engine.api.remove_container(id, force=True, v=True)
-            raise
+        kept = _keep(present, digest, engine, op)
+    if kept is not None:
+        # What an engine that was killed half-way knows of it may be in its way: then another is made.
+        with failures.translated(starting, url=engine.url), contextlib.suppress(sdk.APIError):
+            _start(kept, engine)
+            return
+    with failures.translated(f"creating the container {service.name}", url=engine.url):
+        id = _create(wanted, model.deployment, digest, engine, op)
+        if seed is not None:
+            engine.api.put_archive(id, "/", pack_document(seed))
+    with failures.translated(starting, url=engine.url):
+        _start(id, engine)
+
+
+def _start(id: str, engine: Engine) -> None:
+    """Start a container; one that cannot be is removed."""
+    try:
+        engine.api.start(id)
+    except sdk.APIError:
+        with contextlib.suppress(*failures.TROUBLE):
+            engine.api.remove_container(id, force=True, v=True)
+        raise
 
 
 def _keep(present: Found | None, digest: str, engine: Engine, op: Operation) -> str | None:
