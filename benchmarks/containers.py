@@ -195,7 +195,7 @@ for i in $(seq "$nodes"); do
       --console=pipe' sh "$work" "$i" >"$work/log$i" 2>&1 </dev/null &
 done
 for i in $(seq "$nodes"); do
-  until nsenter -t "$(pgrep -P "$(pgrep -f -- "-M loop$i ")" || echo 0)" -m -u -i -n -p -C \
+  until nsenter -t "$(pgrep -P "$(pgrep -o -f -- "-M loop$i ")" || echo 0)" -m -u -i -n -p -C \
       systemctl is-system-running --wait 2>/dev/null >"$work/state$i"; do
     grep -q degraded "$work/state$i" && exit 3
     sleep 0.05
