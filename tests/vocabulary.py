@@ -295,6 +295,9 @@ def shutdown(node: NodeHandle) -> None:
 
 
 def shutdown_late(node: NodeHandle) -> None:
+    # Without a unit that takes its time a container is gone before anyone looks.
+    slow = "systemd-run --unit=nxc-slow-to-stop -p RemainAfterExit=yes -p ExecStop="
+    node.succeed(f'{slow}"$(command -v sleep) 3" "$(command -v true)"')
     try:
         node.shutdown(timeout=0.05)
     finally:
