@@ -5,17 +5,20 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Protocol, TypeVar, runtime_checkable
 
 from nxc_core.errors import PreflightError
 from nxc_core.model import (
     Finding,
     Guest,
+    Interface,
     Kind,
     Leftover,
     Machine,
+    Network,
     Node,
     NodeDocument,
+    NodeSpec,
     Observation,
     Plan,
     Resource,
@@ -49,6 +52,8 @@ class Flavour(ABC, Generic[Options]):
     """Command on a node that prints its instance id and, where a kernel was booted, the boot id."""
     patience: ClassVar[float] = 300.0
     """Seconds a node may take from boot to ready before it is given up."""
+    addressing: ClassVar[Literal["nxc", "platform"]] = "nxc"
+    """Who addresses nodes: nxc, from a subnet of its own, or the platform (``networks``, ``interfaces``)."""
 
     def __init__(self, options: Options) -> None:
         self.options = options
@@ -88,12 +93,25 @@ class Flavour(ABC, Generic[Options]):
         """Add what only the platform knows to a node's identity, as a card of its own. Pure."""
         return document
 
+    def networks(self, plan: Plan, op: Operation) -> tuple[Network, ...] | None:
+        """Return the networks, with each node's addresses, where the platform gives them.
+
+        Asked each time that nodes have been bound to machines, before they are booted: for all of
+        ``plan.all_nodes``, but for those that are bound to no machine.
+        """
+        return None
+
+    def interfaces(self, spec: NodeSpec, plan: Plan) -> tuple[Interface, ...]:
+        """Return a node's cards, for its node.json, where the platform addresses the nodes. Pure."""
+        return ()
+
     @abstractmethod
     def deploy(self, plan: Plan, op: Operation) -> None:
         """Boot the plan's nodes; report each by ``op.node`` as soon as it can be tried.
 
         Claims before it creates. May be called again on what an interrupted call left: it goes on from there.
-        The core then waits for readiness. A node that cannot boot is an ``op.outcome``, not an exception.
+        The core then waits for readiness. A node that cannot boot is an ``op.outcome``, not an exception; a
+        reserving flavour may be called again with the node bound to another machine, or to the same.
         """
 
     @abstractmethod
@@ -102,6 +120,13 @@ class Flavour(ABC, Generic[Options]):
 
         Each may be gone already or never have existed.
         """
+
+    def settle(self, plan: Plan, op: Operation) -> None:
+        """Tell the nodes what has changed since they booted, as others' addresses.
+
+        Called once every node is ready or given up; ``plan.nodes`` are those that are ready.
+        """
+        return
 
     def awake(self, node: Node, op: Operation) -> bool:
         """Whether a booting node may be ready by now, where that is cheaper to see than to ask it."""
@@ -138,16 +163,24 @@ class Reserving(Protocol):
     """A flavour whose machines must be asked for first. Giving back is ``release``."""
 
     def acquire(self, plan: Plan, op: Operation) -> None:
-        """Claim and submit the request, unless the journal says that it is there."""
+        """Claim and submit the request, unless the journal says that it is there.
+
+        ``plan.policy`` says how many spare machines are wanted beside one for each node.
+        """
         ...
 
     def wait(self, plan: Plan, op: Operation) -> None:
-        """Return when the machines are ours."""
+        """Return when the machines are ours. One that proves unfit meanwhile is an ``op.quarantine``."""
         ...
 
     def machines(self, plan: Plan, op: Operation) -> Sequence[Machine]:
-        """List the machines that we hold."""
+        """List all machines that we hold, spares included, in the order in which nodes are to get them."""
         ...
+
+
+@runtime_checkable
+class Extending(Protocol):
+    """A flavour that holds its machines for a time, which may be made longer."""
 
     def extend(self, plan: Plan, seconds: float, op: Operation) -> None:
         """Keep the machines longer."""

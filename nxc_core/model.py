@@ -3,183 +3,44 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence  # noqa: F401 - attrs resolves Json here
 from pathlib import Path
-from typing import Literal, NewType, TypeAlias
+from typing import TypeAlias
 
 from attrs import field, frozen
 
-Json: TypeAlias = "None | bool | int | float | str | Sequence[Json] | Mapping[str, Json]"
-
-Kind = NewType("Kind", str)
-"""What files an artifact holds. An open vocabulary: a name fixes the keys of ``Artifact.files``."""
-
-LAYERS = Kind("layers")
-"""Ordered layers per role, each a tar and a squashfs; with a kernel, also what boots from them."""
-ROOTFS_TAR = Kind("rootfs-tar")
-"""``<role>.tar``: one whole root file system per role."""
-RAMDISK = Kind("ramdisk")
-"""``kernel`` and ``initrd``: everything in memory, the role chosen by ``RoleBoot.cmdline``."""
-CLOSURE = Kind("closure")
-"""Store paths of a Nix store, one system per role."""
-NFS_STORE = Kind("nfs-store")
-"""A small ramdisk whose system lives on a shared Nix store."""
-
-SeedRoute: TypeAlias = Literal["mount", "fw_cfg", "cpio", "push"]
-
-
-@frozen(kw_only=True)
-class Guest:
-    """What a flavour needs the system inside to provide; a base translates it."""
-
-    init: bool = True
-    ssh: bool = True
-    console: str | None = None
-    kernel: bool = True
-    kernel_modules: tuple[str, ...] = ()
-    firmware: bool = False
-    root: Literal["container", "tmpfs", "ext4"] = "tmpfs"
-    seed: SeedRoute = "mount"
-    lean: bool = False
-    share: Literal["9p", "virtiofs"] | None = None
-    """How a guest of kind ``closure`` reaches the host's store."""
-
-
-@frozen(kw_only=True)
-class Need:
-    """A composition's option that asks something of the platform, such as ``kernel`` or ``mount``."""
-
-    need: str
-    option: str
-
-
-@frozen(kw_only=True)
-class Container:
-    """What a role asks of whatever runs its nodes as containers; machines of their own pass it by.
-
-    ``ports`` and ``volumes`` are spelled as docker does, ``memory`` as ``512m``; ``sysctls`` are those that
-    every container has of its own.
-    """
-
-    ports: tuple[str, ...] = ()
-    volumes: tuple[str, ...] = ()
-    memory: str | None = None
-    cpus: float | None = None
-    pids: int | None = None
-    sysctls: Mapping[str, str] = field(factory=dict)
-
-
-@frozen(kw_only=True)
-class Role:
-    """One kind of machine; ``hosts`` names its nodes, or ``count`` says how many there are."""
-
-    name: str
-    count: int = 1
-    hosts: tuple[str, ...] = ()
-    needs: tuple[Need, ...] = ()
-    container: Container = Container()
-
-    def names(self) -> tuple[str, ...]:
-        """Host names of this role: the given ones, else the role's own, numbered from 1 when several."""
-        if self.hosts:
-            return self.hosts
-        if self.count == 1:
-            return (self.name,)
-        return tuple(f"{self.name}{n}" for n in range(1, self.count + 1))
-
-
-@frozen(kw_only=True)
-class Composition:
-    """What a composition file says that concerns nxc itself; the rest stays with the base."""
-
-    name: str
-    base: str
-    source: Path
-    roles: tuple[Role, ...]
-    test_script: str | None = None
-    warnings: tuple[str, ...] = ()
-    files: Mapping[str, Path] = field(factory=dict)
-    """Paths that the test script names and that are elsewhere on this machine, as those of Nix."""
-
-
-@frozen(kw_only=True)
-class Layer:
-    """One content-keyed slice of a root file system. ``digest`` is the sha256 of the tar."""
-
-    name: str
-    digest: str
-    tar: Path
-    squashfs: Path | None = None
-
-
-@frozen(kw_only=True)
-class RoleBoot:
-    """How one role starts: its layers, lowest first, and where a kernel boots, what the loader needs."""
-
-    layers: tuple[str, ...] = ()
-    kernel: Path | None = None
-    initrd: Path | None = None
-    cmdline: str = ""
-    init: str | None = None
-
-
-@frozen(kw_only=True)
-class Artifact:
-    """What a base made: the files of a kind, and per role how to start it.
-
-    ``layers`` maps the names in ``RoleBoot.layers`` to the layers.
-    """
-
-    kind: Kind
-    files: Mapping[str, Path] = field(factory=dict)
-    roles: Mapping[str, RoleBoot] = field(factory=dict)
-    layers: Mapping[str, Layer] = field(factory=dict)
-
-    def paths(self) -> tuple[Path, ...]:
-        """Every file this artifact needs, so that cleaning keeps them and a build knows they are there."""
-        found = list(self.files.values())
-        for boot in self.roles.values():
-            found += [path for path in (boot.kernel, boot.initrd) if path is not None]
-        for layer in self.layers.values():
-            found += [path for path in (layer.tar, layer.squashfs) if path is not None]
-        return tuple(dict.fromkeys(found))
-
-
-@frozen(kw_only=True)
-class BuildRequest:
-    """What is asked of a base."""
-
-    composition: Composition
-    kind: Kind
-    guest: Guest
-    system: str = "x86_64-linux"
-    jobs: int = 2
-
-
-@frozen(kw_only=True)
-class Build:
-    """A finished build. ``id`` digests what was made, the guest included; ``fingerprint`` its sources.
-
-    ``reason`` says why this base was taken.
-    """
-
-    id: str
-    composition: Composition
-    base: str
-    guest: Guest
-    artifact: Artifact
-    fingerprint: str = ""
-    reason: str = ""
-    options: Mapping[str, Json] = field(factory=dict)
+from nxc_core.composed import (
+    CLOSURE as CLOSURE,
+    LAYERS as LAYERS,
+    NFS_STORE as NFS_STORE,
+    RAMDISK as RAMDISK,
+    ROOTFS_TAR as ROOTFS_TAR,
+    Artifact as Artifact,
+    Build as Build,
+    BuildRequest as BuildRequest,
+    Composition as Composition,
+    Container as Container,
+    Guest as Guest,
+    Json as Json,
+    Kind as Kind,
+    Layer as Layer,
+    Need as Need,
+    Role as Role,
+    RoleBoot as RoleBoot,
+    SeedRoute as SeedRoute,
+)
 
 
 @frozen(kw_only=True)
 class Network:
-    """A network between nodes. ``members`` gives each node its addresses (IPv4, IPv6 ULA)."""
+    """A network between nodes. ``members`` gives each node its addresses (IPv4, IPv6 ULA).
+
+    Without a subnet it is the platform's own, whose addresses are as they come.
+    """
 
     name: str
-    subnet: str
-    subnet6: str
+    subnet: str = ""
+    subnet6: str = ""
     members: Mapping[str, tuple[str, ...]]
 
 
@@ -187,7 +48,8 @@ class Network:
 class Interface:
     """One network card of a node; addresses are with prefix length, as ``10.0.0.2/24``.
 
-    Without ``mac`` it is the only card there is.
+    Without ``mac`` it is the only card there is. With ``dhcp`` it asks for what is not given here, and the
+    first lease of any card gives it. ``routes`` are spelled ``10.0.0.0/8 via 10.1.0.1``.
     """
 
     mac: str
@@ -195,6 +57,8 @@ class Interface:
     addresses: tuple[str, ...] = ()
     gateway: str | None = None
     nameservers: tuple[str, ...] = ()
+    dhcp: bool = False
+    routes: tuple[str, ...] = ()
 
 
 @frozen(kw_only=True)
@@ -218,7 +82,11 @@ class NodeDocument:
 
 @frozen(kw_only=True)
 class Machine:
-    """Something that can run a node. Nodes are bound to machines late and may be bound again."""
+    """Something that can run a node. Nodes are bound to machines late and may be bound again.
+
+    ``facts`` are the flavour's. Where it gives the addresses, ``names`` among them lists what else the
+    machine is called: nodes find it under these names, too.
+    """
 
     name: str
     facts: Mapping[str, Json] = field(factory=dict)
@@ -235,11 +103,25 @@ class NodeSpec:
 
 
 @frozen(kw_only=True)
+class Policy:
+    """How many ready nodes of each role are enough; by default all of them.
+
+    ``spares`` are machines held beyond what the nodes need; ``retries`` are a node's further tries on the
+    same machine, once there is no spare.
+    """
+
+    minimum: Mapping[str, int] = field(factory=dict)
+    spares: int = 0
+    retries: int = 0
+
+
+@frozen(kw_only=True)
 class Plan:
     """One group of nodes to bring up with one flavour.
 
     ``documents`` are the nodes' node.json files (mode 0600); ``key`` the deployment's private ssh key, there
-    where the guest has ssh. ``roles`` says what each role asks.
+    where the guest has ssh. ``roles`` says what each role asks. ``all_nodes`` are those of the deployment, of
+    which ``nodes`` may be a few; ``machines`` those that a reserving flavour holds and that are fit for use.
     """
 
     deployment: str
@@ -253,6 +135,8 @@ class Plan:
     machines: tuple[Machine, ...] = ()
     parameters: Mapping[str, Json] = field(factory=dict)
     roles: Mapping[str, Role] = field(factory=dict)
+    all_nodes: tuple[NodeSpec, ...] = ()
+    policy: Policy = Policy()
 
 
 @frozen(kw_only=True)
@@ -330,13 +214,28 @@ class NodeState(enum.StrEnum):
 
 @frozen(kw_only=True)
 class Outcome:
-    """Where a node has got to, with the cause and the last line seen when that is not ``ready``."""
+    """Where a node has got to, with the cause and the last line seen when that is not ``ready``.
+
+    ``step`` is the one that failed, ``machine`` the one it failed on.
+    """
 
     node: str
     state: NodeState
     cause: str = ""
     last_line: str = ""
     boot_id: str = ""
+    machine: str = ""
+    step: str = ""
+
+
+@frozen(kw_only=True)
+class Quarantined:
+    """A machine that is left out of a deployment, and why."""
+
+    machine: str
+    cause: str
+    step: str = ""
+    last_line: str = ""
 
 
 @frozen(kw_only=True)
@@ -347,15 +246,6 @@ class Group:
     options: Mapping[str, Json] = field(factory=dict)
     roles: tuple[str, ...] = ()
     build: str = ""
-
-
-@frozen(kw_only=True)
-class Policy:
-    """How many ready nodes are enough; by default all of them."""
-
-    minimum: Mapping[str, int] = field(factory=dict)
-    spares: int = 0
-    retries: int = 0
 
 
 @frozen(kw_only=True)
@@ -400,10 +290,11 @@ class Leftover:
 
 @frozen(kw_only=True)
 class Observation:
-    """What a flavour sees of a node from outside: whether it lives, and why not."""
+    """What a flavour sees of a node from outside: whether it lives, and why and at which step not."""
 
     alive: bool
     detail: str = ""
+    step: str = ""
 
 
 @frozen(kw_only=True)

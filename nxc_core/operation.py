@@ -17,7 +17,8 @@ from attrs import frozen
 
 from nxc_core import process, spawned
 from nxc_core.errors import CommandError, DeployError, Interrupted, PreflightError, StateError
-from nxc_core.model import Event, Json, Node, Outcome, Resource
+from nxc_core.flows import Flow, run_flows
+from nxc_core.model import Event, Json, Node, Outcome, Quarantined, Resource
 from nxc_core.process import Command, Completed, OnLine
 from nxc_core.state import Journal, locked
 
@@ -121,6 +122,12 @@ class Operation:
         message = outcome.state.value + (f": {outcome.cause}" if outcome.cause else "")
         self.step(message, node=outcome.node, topic="outcome", last_line=outcome.last_line)
 
+    def quarantine(self, machine: str, cause: str, *, step: str = "", last_line: str = "") -> None:
+        """Report a machine that no node is to be bound to from now on; journalled, and told once."""
+        if machine not in self.journal.quarantined():
+            self.journal.quarantine(Quarantined(machine=machine, cause=cause, step=step, last_line=last_line))
+            self.step(f"{machine} is left out: {cause}", topic="quarantine", machine=machine, at=step)
+
     # Work
 
     def run(
@@ -155,6 +162,10 @@ class Operation:
         return process.run_all(
             [Command(argv=tuple(argv)) for argv in argvs], limit=limit, timeout=timeout, cancelled=self.cancel
         )
+
+    def flows(self, flows: Sequence[Flow[A]], *, limit: int = 64) -> list[A | Exception]:
+        """Drive many flows of commands from one loop and one thread, as ``flows.run_flows`` does."""
+        return run_flows(flows, limit=limit, cancelled=self.cancel)
 
     def map(self, fn: Callable[[A], B], items: Iterable[A]) -> list[B]:
         """Call ``fn`` for each item in at most eight threads; runs all, then raises one ExceptionGroup.

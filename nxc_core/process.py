@@ -16,55 +16,26 @@ import subprocess
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
-from attrs import field, frozen
-
 from nxc_core import spawned
+from nxc_core.commands import (
+    Command as Command,
+    Completed as Completed,
+    OnData as OnData,
+    OnLine as OnLine,
+    failure as failure,
+)
 from nxc_core.errors import CommandError, Interrupted, PreflightError
 
 KEPT = 1 << 16
 """Bytes of each stream that are kept of what somebody hears as it comes."""
 GRACE = 5.0
 """Seconds between SIGTERM and SIGKILL."""
-
-OnLine = Callable[[str], None]
-OnData = Callable[[str, bytes], None]
-"""Hears what a command writes, as it comes: to ``stdout`` or ``stderr``, and what."""
-
-
-@frozen(kw_only=True)
-class Completed:
-    """How a command ended. ``code`` is negative for a signal."""
-
-    argv: tuple[str, ...]
-    code: int
-    stdout: bytes = b""
-    stderr: bytes = b""
-    seconds: float = 0.0
-
-    @property
-    def text(self) -> str:
-        """Standard output as text."""
-        return self.stdout.decode("utf-8", "replace")
-
-    @property
-    def error_text(self) -> str:
-        """Standard error as text."""
-        return self.stderr.decode("utf-8", "replace")
-
-
-@frozen(kw_only=True)
-class Command:
-    """One command for ``run_all``."""
-
-    argv: tuple[str, ...]
-    stdin: bytes | Path | None = field(default=None, repr=False)
-    output: Path | None = None
-    env: Mapping[str, str] | None = field(default=None, repr=False)
-    cwd: Path | None = None
+TICK, SOON = 0.05, 0.005
+"""Seconds between two looks at a child that may have ended, and at one that has closed what it writes to."""
 
 
 def find_program(name: str, *, package: str = "") -> str:
@@ -96,21 +67,16 @@ def run(
     Interrupted when ``cancelled`` is set meanwhile, PreflightError when the program is not there.
     """
     command = Command(argv=tuple(argv), stdin=stdin, output=output, env=env, cwd=cwd)
-    loop = _Loop(limit=1, timeout=timeout, cancelled=cancelled, on_line=on_line, on_data=on_data)
-    (ended,) = loop.run([command])
+    with Loop(timeout=timeout, cancelled=cancelled, on_line=on_line, on_data=on_data) as loop:
+        loop.open(0, command)
+        while not (found := list(loop.turn())):
+            pass
+    ((_, ended),) = found
     if isinstance(ended, CommandError):
         raise ended
     if check and ended.code != 0:
         raise failure(ended)
     return ended
-
-
-def failure(ended: Completed) -> CommandError:
-    """Say how a command failed, with the end of what it wrote."""
-    tail = "\n".join((ended.error_text.strip() or ended.text.strip()).splitlines()[-15:])
-    how = f"was ended by signal {-ended.code}" if ended.code < 0 else f"failed with exit code {ended.code}"
-    message = f"`{shlex.join(ended.argv)}` {how}" + (f":\n{tail}" if tail else "")
-    return CommandError(message, argv=ended.argv, code=ended.code, stderr=ended.error_text)
 
 
 def run_all(
@@ -125,8 +91,14 @@ def run_all(
 
     A command that outlives ``timeout`` seconds is answered by a CommandError with code None.
     """
-    loop = _Loop(limit=limit, timeout=timeout, cancelled=cancelled, on_line=on_line)
-    return loop.run(commands)
+    waiting = deque(enumerate(commands))
+    ended: dict[int, Completed | CommandError] = {}
+    with Loop(timeout=timeout, cancelled=cancelled, on_line=on_line) as loop:
+        while len(ended) < len(commands):
+            while waiting and loop.size < limit:
+                loop.open(*waiting.popleft())
+            ended.update(loop.turn())
+    return [ended[index] for index in range(len(commands))]
 
 
 class _Child:
@@ -149,6 +121,7 @@ class _Child:
         self.partial: dict[str, bytes] = {"stdout": b"", "stderr": b""}
         self.on_line = on_line
         self.on_data = on_data
+        self.open = 0
         self.timed_out = False
         self.term_at: float | None = None
         self.pending = command.stdin if isinstance(command.stdin, bytes) else b""
@@ -223,60 +196,67 @@ def _deathbound() -> tuple[str, ...]:
     return (setpriv, "--pdeathsig", "TERM") if Path(setpriv).exists() else ()
 
 
-class _Loop:
-    """Pumps the pipes of many children from one thread."""
+class Loop:
+    """Pumps the pipes of many children from one thread. What still runs when it is left is ended."""
 
     def __init__(
         self,
         *,
-        limit: int,
-        timeout: float | None,
-        cancelled: threading.Event | None,
-        on_line: OnLine | None,
+        timeout: float | None = None,
+        cancelled: threading.Event | None = None,
+        on_line: OnLine | None = None,
         on_data: OnData | None = None,
     ) -> None:
-        self.limit = limit
         self.timeout = timeout
         self.cancelled = cancelled
         self.on_line = on_line
         self.on_data = on_data
         self.selector = selectors.DefaultSelector()
         self.children: list[_Child] = []
+        self.looked = 0.0
 
-    def run(self, commands: Sequence[Command]) -> list[Completed | CommandError]:
-        waiting = deque(enumerate(commands))
-        ended: dict[int, Completed | CommandError] = {}
+    def __enter__(self) -> Loop:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         try:
-            while waiting or self.children:
-                while waiting and len(self.children) < self.limit:
-                    self._open(*waiting.popleft())
-                self._pump()
-                self._enforce()
-                ended.update(self._reap())
-        except BaseException:
             self._end_all()
-            raise
         finally:
             self.selector.close()
-        return [ended[index] for index in range(len(commands))]
 
-    def _open(self, index: int, command: Command) -> None:
-        child = _Child(index, command, self.timeout, self.on_line, self.on_data)
+    @property
+    def size(self) -> int:
+        """How many commands run."""
+        return len(self.children)
+
+    def turn(self) -> Iterator[tuple[int, Completed | CommandError]]:
+        """Wait a moment for something to happen; yields what has ended. Raises Interrupted when cancelled."""
+        self._pump()
+        self._enforce()
+        yield from self._reap()
+
+    def open(self, index: int, command: Command) -> None:
+        """Start a command, whose end will be told under this index."""
+        on_line = command.on_line or self.on_line
+        timeout = self.timeout if command.timeout is None else command.timeout
+        child = _Child(index, command, timeout, on_line, self.on_data)
         self.children.append(child)
         process = child.process
         for name, pipe in (("stdout", process.stdout), ("stderr", process.stderr)):
             if pipe is not None:
                 os.set_blocking(pipe.fileno(), False)
                 self.selector.register(pipe, selectors.EVENT_READ, (child, name))
+                child.open += 1
         if process.stdin is not None:
             os.set_blocking(process.stdin.fileno(), False)
             self.selector.register(process.stdin, selectors.EVENT_WRITE, (child, "stdin"))
 
     def _pump(self) -> None:
+        silent = any(not child.open for child in self.children)  # it is about to end, or has gone on alone
         if not self.selector.get_map():
-            time.sleep(0.005)
+            time.sleep(SOON)
             return
-        for key, _ in self.selector.select(timeout=0.05):
+        for key, _ in self.selector.select(timeout=SOON if silent else TICK):
             child, name = key.data
             if name == "stdin":
                 self._write(child)
@@ -286,6 +266,7 @@ class _Loop:
                 child.feed(name, data)
             else:
                 self.selector.unregister(key.fileobj)
+                child.open -= 1
 
     def _write(self, child: _Child) -> None:
         pipe = child.process.stdin
@@ -310,8 +291,12 @@ class _Loop:
                 child.signal(signal.SIGKILL)
 
     def _reap(self) -> Iterator[tuple[int, Completed | CommandError]]:
+        """Yield what has ended. Looking at all children each time would cost as much as what they do."""
+        everyone = time.monotonic() - self.looked > TICK
+        if everyone:
+            self.looked = time.monotonic()
         for child in list(self.children):
-            code = child.process.poll()
+            code = child.process.poll() if everyone or not child.open else None
             if code is None:
                 continue
             self._drain(child)

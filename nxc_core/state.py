@@ -1,9 +1,8 @@
-"""What nxc keeps on disk: JSON documents, the journal, locks, and the workspace that alone spells paths."""
+"""What nxc keeps on disk: JSON documents, the journal, and the workspace that alone spells paths."""
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import threading
@@ -16,6 +15,7 @@ import cattrs
 from attrs import evolve, frozen
 
 from nxc_core.errors import StateError
+from nxc_core.locks import locked as locked
 from nxc_core.model import (
     Deployment,
     Endpoint,
@@ -23,6 +23,7 @@ from nxc_core.model import (
     Json,
     Node,
     Outcome,
+    Quarantined,
     Resource,
     SshEndpoint,
     Status,
@@ -222,6 +223,10 @@ class Journal:
         """Write down where a node has got to."""
         self.append({"op": "outcome", "outcome": unstructure(outcome)})
 
+    def quarantine(self, found: Quarantined) -> None:
+        """Write down that a machine is left out."""
+        self.append({"op": "quarantine", "machine": unstructure(found)})
+
     def outstanding(self) -> list[Resource]:
         """List what is claimed and not released, oldest first, with what was noted."""
         found: dict[tuple[str, str], Resource] = {}
@@ -246,6 +251,12 @@ class Journal:
         found = [structure(record.get("outcome"), Outcome, str(self.path)) for record in self._of("outcome")]
         return {outcome.node: outcome for outcome in found}
 
+    def quarantined(self) -> dict[str, Quarantined]:
+        """Map the names of machines that are left out to why."""
+        records = self._of("quarantine")
+        found = [structure(one.get("machine"), Quarantined, str(self.path)) for one in records]
+        return {one.machine: one for one in found}
+
     def _of(self, operation: str) -> list[dict[str, Any]]:
         return [record for record in self.records() if record.get("op") == operation]
 
@@ -260,57 +271,6 @@ def _sync_folder(folder: Path) -> None:
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-@contextlib.contextmanager
-def locked(path: Path, *, what: str, wait: bool = False) -> Iterator[None]:
-    """Hold a lock file (fcntl, which NFS homes know); raises StateError naming who holds it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with _locked_here(path.resolve(), what, wait), _locked_file(path, what, wait):
-        yield
-
-
-_held: set[Path] = set()
-_change = threading.Condition()
-
-
-@contextlib.contextmanager
-def _locked_here(path: Path, what: str, wait: bool) -> Iterator[None]:
-    """Keep out other threads, whom fcntl lets in; closing a file of theirs would even end our lock."""
-    with _change:
-        if path in _held and not wait:
-            raise StateError(
-                f"another thread of this process is at work on {what}",
-                hint="wait for it; nothing was changed",
-            )
-        _change.wait_for(lambda: path not in _held)
-        _held.add(path)
-    try:
-        yield
-    finally:
-        with _change:
-            _held.discard(path)
-            _change.notify_all()
-
-
-@contextlib.contextmanager
-def _locked_file(path: Path, what: str, wait: bool) -> Iterator[None]:
-    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        try:
-            fcntl.lockf(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except OSError as error:
-            holder = os.pread(handle, 32, 0).decode(errors="replace").strip()
-            raise StateError(
-                f"another nxc is at work on {what}" + (f" (process {holder})" if holder else ""),
-                hint="wait for it, or end it; nothing was changed",
-            ) from error
-        with contextlib.suppress(OSError):  # a full disk: the lock is held all the same
-            os.ftruncate(handle, 0)
-            os.pwrite(handle, str(os.getpid()).encode(), 0)
-        yield
     finally:
         os.close(handle)
 
