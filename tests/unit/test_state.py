@@ -203,7 +203,7 @@ def test_someone_elses_files_are_refused(tmp_path: Path, monkeypatch: pytest.Mon
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(Path, "read_text", refuse)
-    monkeypatch.setattr(Path, "read_bytes", refuse)
+    monkeypatch.setattr(Path, "open", refuse)
     with pytest.raises(StateError, match="belongs to someone else"):
         state.load(path, Deployment)
     with pytest.raises(StateError, match="belongs to someone else"):
