@@ -1,8 +1,8 @@
 """Machines for kexec: QEMU running an ordinary Debian, each with a loopback address of its own for its ports.
 
 The system is tests/integration/former.nix without nxc's own layer. A firmware reset starts it again, whatever
-kernel ran before. Two cards: QEMU's user network, with DHCP and the same address for every machine, and a network
-that the machines share, with a static address and no DHCP.
+kernel ran before. Two cards: QEMU's user network, with DHCP and the same address for every machine, and a
+network that the machines share, with a static address and no DHCP.
 """
 
 from __future__ import annotations
