@@ -132,6 +132,13 @@ class Flavour(ABC, Generic[Options]):
         """Whether a booting node may be ready by now, where that is cheaper to see than to ask it."""
         return True
 
+    def told(self, node: Node, op: Operation) -> str | None:
+        """Return what ``report`` would print, where the node has been seen to say it in this very boot.
+
+        Asked once ``awake``; None has the node asked. What is not the node's own word must not count.
+        """
+        return None
+
     def observe(self, node: Node, op: Operation) -> Observation:
         """Look at a node from outside, cheaply: is it still there at all?"""
         return Observation(alive=True)

@@ -148,16 +148,12 @@ def _ask(
     if not _may_answer(flavour, node, wait, op):
         wait.last_seen = "it is still booting"
         return None
-    if isinstance(node.endpoint, SshEndpoint) and not answers(node.endpoint):
-        wait.last_seen = f"no ssh server answers at {node.endpoint.host}:{node.endpoint.port}"
+    told = flavour.told(node, op)
+    if told is None:
+        told = _query(flavour, node, wait, op)
+    if told is None:
         return None
-    connection = flavour.connect(node, op) or open_connection(node.endpoint, op.cancel)
-    try:
-        told = connection.run(flavour.report, check=False, timeout=READY_TIMEOUT)
-    except CommandError as error:
-        wait.last_seen = error.message
-        return None
-    instance, _, boot_id = told.text.strip().partition("\n")
+    instance, _, boot_id = told.strip().partition("\n")
     if instance.strip() != wait.instance:
         wait.last_seen = (
             f"it answers as another instance ({instance.strip()[:8]})"
@@ -169,6 +165,19 @@ def _ask(
         wait.last_seen = "it has not rebooted yet"
         return None
     return Outcome(node=node.name, state=NodeState.READY, boot_id=boot_id.strip())
+
+
+def _query(flavour: Flavour[Any], node: Node, wait: _Pending, op: Operation) -> str | None:
+    """Ask the node for its report; None while it does not answer."""
+    if isinstance(node.endpoint, SshEndpoint) and not answers(node.endpoint):
+        wait.last_seen = f"no ssh server answers at {node.endpoint.host}:{node.endpoint.port}"
+        return None
+    connection = flavour.connect(node, op) or open_connection(node.endpoint, op.cancel)
+    try:
+        return connection.run(flavour.report, check=False, timeout=READY_TIMEOUT).text
+    except CommandError as error:
+        wait.last_seen = error.message
+        return None
 
 
 def _of_no_new_boot(former: str | None) -> tuple[str, ...]:

@@ -190,6 +190,30 @@ def test_a_wrong_look_delays_and_never_blocks(op: Operation, monkeypatch: pytest
     assert len(flavour.asked) == 2
 
 
+class Overheard(Sleepy):
+    """Knows by itself what its nodes would report."""
+
+    words: str | None = None
+
+    def told(self, node: Node, op: Operation) -> str | None:
+        return self.words
+
+
+def test_a_node_that_was_heard_is_not_asked(op: Operation) -> None:
+    flavour = Overheard(2, one=["never asked"])
+    flavour.words = "instance-of-one\nboot\n"
+    found = deployed(flavour, op)["one"]
+    assert (found.state, found.boot_id, flavour.asked) == (NodeState.READY, "boot", [])
+
+
+def test_the_word_of_another_instance_does_not_count(op: Operation) -> None:
+    flavour = Overheard(0, one=["instance-of-one"])
+    flavour.words = "instance-of-two\nboot\n"
+    found = deployed(flavour, op)["one"]
+    assert found.state is NodeState.FAILED
+    assert "it answers as another instance (instance)" in found.cause
+
+
 def test_a_look_that_fails_is_as_good_as_none(op: Operation) -> None:
     flavour = Sleepy(DeployError("the engine is gone"), one=["instance-of-one"])
     assert deployed(flavour, op)["one"].state is NodeState.READY
