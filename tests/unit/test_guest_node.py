@@ -107,7 +107,7 @@ def test_a_mounted_document_names_the_node(room: Room) -> None:
     """
     lines = room.run(script, node=document())
     assert lines[:6] == [
-        "nxc: this is server",
+        "nxc: this is server (first)",
         *("first", "web", "server"),
         "600 run/nxc/node.json",
         "600 run/nxc/ready",
@@ -148,7 +148,7 @@ def test_what_the_engine_keeps_to_itself_stops_nothing(room: Room) -> None:
     lines = room.run(script, node=document())
     assert lines == [
         "nxc: /etc/hosts cannot be written",
-        "nxc: this is server",
+        "nxc: this is server (first)",
         "first",
         "root:*:1::::::",
     ]
@@ -168,7 +168,13 @@ def test_a_document_pushed_again_holds_beside_a_mounted_one(room: Room) -> None:
     """
     again = {**document(instance="second"), "hosts": {"client-two": ["10.9.0.3"]}}
     lines = room.run(script, node=document(), again=again)
-    assert lines == ["nxc: this is server"] * 2 + ["second", "nxc: this is server", "second", "1"]
+    first, second = "nxc: this is server (first)", "nxc: this is server (second)"
+    assert lines == [first, second, "second", second, "second", "1"]
+
+
+def test_outside_of_a_container_the_console_does_not_tell_the_instance(room: Room) -> None:
+    lines = room.run(f"rm run/systemd/container; inside {NODE} /held/node", node=document())
+    assert lines == ["nxc: this is server"]
 
 
 def test_a_card_without_an_address_of_its_own_is_the_only_one(room: Room) -> None:
@@ -185,10 +191,10 @@ def test_a_card_without_an_address_of_its_own_is_the_only_one(room: Room) -> Non
     again = document(only_card("10.9.0.7/24"))
     lines = room.run(script, node=document(only_card("10.9.0.1/24")), again=again)
     assert [re.sub(r"(@\S+)? +[A-Z]+ +", " ", line).rstrip() for line in lines] == [
-        "nxc: this is server",
+        "nxc: this is server (first)",
         "lo 127.0.0.1/8",
         "host0 10.9.0.1/24",
-        "nxc: this is server",
+        "nxc: this is server (first)",
         "lo 127.0.0.1/8",
         "host0 10.9.0.1/24 10.9.0.7/24",
     ]
