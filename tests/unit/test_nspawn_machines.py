@@ -206,7 +206,21 @@ def test_no_process_of_this_machine_is_taken_for_a_node_s_first() -> None:
         finally:
             os.killpg(child.pid, 9)
     assert machines.leader(child.pid) is None
-    assert not machines.is_applied(child.pid)
+    assert machines.read_report(child.pid) is None
+
+
+def test_a_link_in_a_node_leads_to_no_file_of_this_machine(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real/file").write_text("its own\n")
+    (tmp_path / "folder").symlink_to("real")
+    (tmp_path / "real/link").symlink_to("file")
+    os.mkfifo(tmp_path / "real/pipe")
+    below = str(tmp_path).lstrip("/")
+    assert machines._read_inside(os.getpid(), f"{below}/real/file") == "its own\n"
+    assert machines._read_inside(os.getpid(), f"{below}/real/pipe") == "", "and nobody is waited for"
+    for way in ("folder/file", "real/link"):
+        with pytest.raises(OSError, match="[Ll]ink|directory"):
+            machines._read_inside(os.getpid(), f"{below}/{way}")
 
 
 def test_what_systemd_nspawn_said_last_is_told(op: Operation, tmp_path: Path) -> None:

@@ -136,8 +136,12 @@ class NspawnFlavour(Flavour[NspawnOptions]):
 
     def awake(self, node: Node, op: Operation) -> bool:
         """Whether the node knows who it is: a look at a file."""
+        return self.told(node, op) is not None
+
+    def told(self, node: Node, op: Operation) -> str | None:
+        """The node's report, read from outside: entering it costs three processes."""
         pid = node.facts.get("pid")
-        return isinstance(pid, int) and machines.is_applied(pid)
+        return machines.read_report(pid) if isinstance(pid, int) else None
 
     def observe(self, node: Node, op: Operation) -> Observation:
         """Whether the node's systemd-nspawn runs."""
