@@ -9,6 +9,7 @@ import json
 import re
 import tarfile
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -132,10 +133,11 @@ def boot(
     *,
     present: Found | None = None,
     seed: Path | None = None,
-) -> None:
-    """See that a node's container runs. ``present`` is what an interrupted start left of it.
+) -> bool:
+    """See that a node's container runs; says whether it was made for it.
 
-    ``seed`` is the node's document where it is not mounted. A container that cannot be started is removed.
+    ``present`` is what an interrupted start left of it. ``seed`` is the node's document where it is not
+    mounted. A container that cannot be started is removed.
     """
     op.claim(CONTAINER, service.name, rank=2, url=engine.url, node=service.node)
     wanted = compose.to_create(service, model, engine.api.api_version, network=network)
@@ -148,13 +150,14 @@ def boot(
         # What an engine that was killed half-way knows of it may be in its way: then another is made.
         with failures.translated(starting, url=engine.url), contextlib.suppress(sdk.APIError):
             _start(kept, engine)
-            return
+            return False
     with failures.translated(f"creating the container {service.name}", url=engine.url):
-        id = _create(wanted, model.deployment, digest, engine, op)
+        id, made = _create(wanted, model.deployment, digest, engine, op)
         if seed is not None:
             engine.api.put_archive(id, "/", pack_document(seed))
     with failures.translated(starting, url=engine.url):
         _start(id, engine)
+    return made
 
 
 def _start(id: str, engine: Engine) -> None:
@@ -179,10 +182,13 @@ def _keep(present: Found | None, digest: str, engine: Engine, op: Operation) -> 
     return None
 
 
-def _create(wanted: Mapping[str, Any], deployment: str, digest: str, engine: Engine, op: Operation) -> str:
+def _create(
+    wanted: Mapping[str, Any], deployment: str, digest: str, engine: Engine, op: Operation
+) -> tuple[str, bool]:
+    """Return a container's id, and whether it was made just now: one of ours may have been in the way."""
     for _ in range(2):
         try:
-            return str(engine.api.create_container(**wanted)["Id"])
+            return str(engine.api.create_container(**wanted)["Id"]), True
         except sdk.APIError as error:
             if not _CONFLICT.search(failures.said(error)):
                 raise
@@ -191,7 +197,7 @@ def _create(wanted: Mapping[str, Any], deployment: str, digest: str, engine: Eng
             break
         kept = _keep(present, digest, engine, op)
         if kept is not None:
-            return kept
+            return kept, False
     raise DeployError(
         f"there is a container {wanted['name']} that is not this deployment's",
         hint=f"it is left alone; look at it: {' '.join(engine.program)} inspect {wanted['name']}",
@@ -286,9 +292,31 @@ def remove_network(name: str, engine: Engine, deployment: str, op: Operation) ->
         for one in engine.api.networks(filters={"label": f"{DEPLOYMENT}={deployment}"}):
             if one["Name"] == name and is_ours(one.get("Labels"), deployment, op):
                 # By its id podman removes even a network that somebody else is in.
-                called = name if engine.profile.engine == "podman" else one["Id"]
-                with contextlib.suppress(sdk.NotFound):
-                    engine.api.remove_network(called)
+                called = name if engine.profile.engine == "podman" else str(one["Id"])
+                op.wait(
+                    f"removal of the network {name}",
+                    partial(_take_network, called, engine),
+                    timeout=REMOVAL,
+                )
+
+
+def _take_network(id: str, engine: Engine) -> bool:
+    """Try to remove a network; false while the engine has not let go of containers that are gone."""
+    try:
+        engine.api.remove_network(id)
+    except sdk.NotFound:
+        return True
+    except sdk.APIError as error:
+        if "active endpoints" not in failures.said(error):
+            raise
+        held = engine.api.inspect_network(id).get("Containers") or {}
+        if any(_is_there(one, engine) for one in held):
+            raise
+        for one in held.values():
+            with contextlib.suppress(sdk.APIError):
+                engine.api.disconnect_container_from_network(one["Name"], id, force=True)
+        return False
+    return True
 
 
 def remove_volume(name: str, engine: Engine, deployment: str, op: Operation) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -17,6 +17,7 @@ from nxc_core.model import (
     Guest,
     Leftover,
     NodeDocument,
+    NodeSpec,
     Plan,
     Resource,
     Role,
@@ -27,6 +28,7 @@ from nxc_docker import leftovers as lost
 from nxc_docker.check import check_engine, require_room
 from nxc_docker.containers import CONTAINER, NETWORK, VOLUME, Found
 from nxc_docker.engine import Engine
+from nxc_docker.launch import Launch
 from nxc_docker.nodes import PACE, Nodes, save_console
 from nxc_docker.options import DockerOptions
 from nxc_docker.routes import local_subnets
@@ -115,12 +117,15 @@ class Docker(Nodes):
         self.pace = PACE * len(plan.nodes)
         wanted = [spec for spec in plan.nodes if spec.name in names]
         try:
-            op.map(lambda spec: prepared.start(spec, present, op), wanted)
+            op.map(lambda spec: self._bring_up(spec, prepared, present, op), wanted)
         except ExceptionGroup as group:
             lost_engine, rest = group.split(failures.EngineLost)
             if lost_engine is None or rest is not None:
                 raise
             raise lost_engine.exceptions[0] from None  # all say the same
+
+    def _bring_up(self, spec: NodeSpec, ready: Launch, present: Mapping[str, Found], op: Operation) -> None:
+        self.watch(spec.name, 0.0, fresh=ready.start(spec, present, op))
 
     def _engine(self, op: Operation) -> Engine:
         """The engine that this deployment began with, whatever the environment says now."""

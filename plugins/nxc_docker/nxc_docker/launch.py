@@ -28,17 +28,18 @@ class Launch:
     network: str
     copies: bool
 
-    def start(self, spec: NodeSpec, present: Mapping[str, Found], op: Operation) -> None:
+    def start(self, spec: NodeSpec, present: Mapping[str, Found], op: Operation) -> bool:
         """Start a node's container and report the node; where that fails, that is its outcome.
 
-        Raises EngineLost, since the other nodes would fare no better.
+        Says whether the container was made for it. Raises EngineLost, since others would fare no better.
         """
         op.check_cancelled()
         service = self.model.service(spec.name)
         seed = self.plan.documents[spec.name] if self.copies else None
         before = present.get(service.name)
+        where = (self.model, self.network, self.engine)
         try:
-            containers.boot(service, self.model, self.network, self.engine, op, present=before, seed=seed)
+            made = containers.boot(service, *where, op, present=before, seed=seed)
         except failures.EngineLost:
             raise
         except DeployError as error:
@@ -47,13 +48,14 @@ class Launch:
                 holders = looking.find_holders(service.ports, self.engine)
                 cause += f"; {holders}" if holders else ""
             op.outcome(Outcome(node=spec.name, state=NodeState.FAILED, cause=cause))
-            return
+            return False
         endpoint = ExecEndpoint(prefix=(*self.engine.program, "exec", "-i", service.name))
         facts = {"engine": self.engine.url, "container": service.name, "address": service.address}
         op.node(Node(name=spec.name, role=spec.role, endpoint=endpoint, facts=facts))
         for inside, given in looking.find_chosen(service.name, service.ports, self.engine).items():
             told = f"its port {inside} is port {' and '.join(given)} of the engine's machine"
             op.step(told, node=spec.name, ports=given)
+        return made
 
 
 def prepare(plan: Plan, options: DockerOptions, engine: Engine, op: Operation) -> Launch:

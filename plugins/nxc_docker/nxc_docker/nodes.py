@@ -23,7 +23,8 @@ SHUTDOWN = 30.0
 """Seconds in which a node must have gone down in good order; then its power is cut."""
 PACE = 0.02
 """Seconds per node between looks at booting consoles, so that looking costs a tenth of a processor."""
-AWAKE = b"nxc: this is "
+AWAKE = re.compile(rb"nxc: this is (\S+)(?: \((\S+)\))?")
+"""What ``nxc-node`` says at its end, with the node's instance id."""
 FAILED = re.compile(rb"nxc: failed: ([^\r\n]*)")
 CHOKED = b"Failed to create inotify object"
 """What systemd writes before it hangs for ever, half started."""
@@ -43,6 +44,9 @@ class Nodes(Flavour[DockerOptions]):
         self._since: dict[str, float] = {}
         self._choked: dict[str, float] = {}
         self._failed: dict[str, str] = {}
+        self._fresh: set[str] = set()
+        """Nodes whose console, as it is read, begins with this boot: it may be taken at its word."""
+        self._told: dict[str, str] = {}
 
     def deadline(self, op: Operation) -> float:
         """A crowded machine takes longer."""
@@ -65,14 +69,20 @@ class Nodes(Flavour[DockerOptions]):
             said = looking.logs(container_of(node), self.of(node), since=self._since.get(node.name))
         except failures.TROUBLE:
             return True  # asking tells what is wrong
-        if AWAKE + node.name.encode() in said:
+        if found := AWAKE.search(said):
             self._choked.pop(node.name, None)
+            if found[2] and node.name in self._fresh:
+                self._told[node.name] = found[2].decode()
             return True
         if CHOKED in said:
             self._choked.setdefault(node.name, now)
         if found := FAILED.search(said):
             self._failed[node.name] = _tell_failure(found[1].decode("utf-8", "replace"))
         return False
+
+    def told(self, node: Node, op: Operation) -> str | None:
+        """The instance id, as the console of a boot that began before our eyes says it."""
+        return self._told.get(node.name)
 
     def observe(self, node: Node, op: Operation) -> Observation:
         """Whether the container runs, and how it ended where it does not."""
@@ -135,10 +145,19 @@ class Nodes(Flavour[DockerOptions]):
 
     def _start_again(self, node: Node, engine: Engine) -> None:
         with failures.translated(f"starting {node.name} again", url=engine.url):
-            self._since[node.name] = power.start_again(container_of(node), engine)
-        self._looked.pop(node.name, None)
-        self._choked.pop(node.name, None)
-        self._failed.pop(node.name, None)
+            since = power.start_again(container_of(node), engine)
+        self.watch(node.name, since, fresh=since > 0)
+
+    def watch(self, node: str, since: float, *, fresh: bool) -> None:
+        """Read a node's console as that of another boot, later than the engine's time ``since``.
+
+        ``fresh`` says that nothing of an earlier boot is in it.
+        """
+        for known in (self._looked, self._since, self._choked, self._failed, self._told):
+            known.pop(node, None)
+        if since:
+            self._since[node] = since
+        (self._fresh.add if fresh else self._fresh.discard)(node)
 
     # Links
 

@@ -1,0 +1,135 @@
+"""The flavour docker looking at booting nodes: what their consoles say, and when that counts."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from docker import errors as sdk
+
+from nxc_core.model import ExecEndpoint, Node
+from nxc_core.operation import Operation
+from nxc_docker import containers, looking
+from nxc_docker import engine as engines
+from nxc_docker.engine import Engine
+from nxc_docker.flavour import Docker
+from nxc_docker.options import DockerOptions
+
+OP = cast("Operation", None)
+NODE = Node(
+    name="web1",
+    role="web",
+    endpoint=ExecEndpoint(prefix=()),
+    facts={"engine": "unix:///e", "container": "d-web1"},
+)
+BOOTED = b"[  OK  ] Reached target\r\nnxc-node[42]: nxc: this is web1 (c0ffee)\r\n[  OK  ] more\r\n"
+
+
+class Console:
+    """What the engine has of a console, and what it was asked."""
+
+    def __init__(self) -> None:
+        self.text = b""
+        self.asked: list[float | None] = []
+
+    def read(self, name: str, engine: Engine, *, since: float | None = None, **_: Any) -> bytes:
+        assert name == "d-web1"
+        self.asked.append(since)
+        return self.text
+
+
+@pytest.fixture
+def console(monkeypatch: pytest.MonkeyPatch) -> Console:
+    found = Console()
+    monkeypatch.setattr(looking, "logs", found.read)
+    monkeypatch.setattr(engines, "connect", lambda *_, **__: SimpleNamespace(url="unix:///e"))
+    return found
+
+
+@pytest.fixture
+def flavour() -> Docker:
+    made = Docker(DockerOptions())
+    made.pace = 0.0
+    return made
+
+
+def test_a_console_that_begins_with_this_boot_is_taken_at_its_word(console: Console, flavour: Docker) -> None:
+    flavour.watch("web1", 0.0, fresh=True)
+    assert not flavour.awake(NODE, OP)
+    assert flavour.told(NODE, OP) is None
+    console.text = BOOTED
+    assert flavour.awake(NODE, OP)
+    assert flavour.told(NODE, OP) == "c0ffee"
+
+
+def test_one_that_may_speak_of_an_earlier_boot_only_says_that_asking_is_worth_while(
+    console: Console, flavour: Docker
+) -> None:
+    console.text = BOOTED
+    assert flavour.awake(NODE, OP)
+    assert flavour.told(NODE, OP) is None, "nobody saw it start"
+    flavour.watch("web1", 0.0, fresh=False)
+    assert flavour.awake(NODE, OP)
+    assert flavour.told(NODE, OP) is None
+
+
+def test_another_boot_has_said_nothing_yet(console: Console, flavour: Docker) -> None:
+    flavour.watch("web1", 0.0, fresh=True)
+    console.text = BOOTED
+    assert flavour.awake(NODE, OP)
+    flavour.watch("web1", 1700000000.5, fresh=True)
+    assert flavour.told(NODE, OP) is None
+    console.text = b""
+    assert not flavour.awake(NODE, OP)
+    assert console.asked[-1] == 1700000000.5
+
+
+def test_a_system_that_does_not_tell_its_instance_is_asked(console: Console, flavour: Docker) -> None:
+    flavour.watch("web1", 0.0, fresh=True)
+    console.text = b"nxc: this is web1\r\n"
+    assert flavour.awake(NODE, OP)
+    assert flavour.told(NODE, OP) is None
+
+
+# A network that the engine does not let go of
+
+
+class Networks:
+    """An engine that still counts a container for a while that is gone, or counts one that is there."""
+
+    def __init__(self, refusals: int, *, there: bool) -> None:
+        self.refusals = refusals
+        self.there = there
+        self.cut: list[str] = []
+
+    def remove_network(self, id: str) -> None:
+        if self.refusals:
+            self.refusals -= 1
+            raise sdk.APIError("403", explanation=f"network {id} has active endpoints")
+
+    def inspect_network(self, id: str) -> dict[str, Any]:
+        return {"Containers": {"c1": {"Name": "d-web1"}}}
+
+    def inspect_container(self, id: str) -> None:
+        if not self.there:
+            raise sdk.NotFound("404", explanation="no such container")
+
+    def disconnect_container_from_network(self, name: str, id: str, *, force: bool) -> None:
+        assert force
+        self.cut.append(name)
+
+
+def test_endpoints_of_containers_that_are_gone_are_cut() -> None:
+    networks = Networks(1, there=False)
+    engine = cast("Engine", SimpleNamespace(api=networks))
+    assert not containers._take_network("n1", engine)
+    assert networks.cut == ["d-web1"]
+    assert containers._take_network("n1", engine)
+
+
+def test_a_network_that_somebody_is_in_stays() -> None:
+    networks = Networks(1, there=True)
+    with pytest.raises(sdk.APIError):
+        containers._take_network("n1", cast("Engine", SimpleNamespace(api=networks)))
+    assert networks.cut == []
