@@ -13,7 +13,7 @@ import secrets
 import socket
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from attrs import define, field, frozen
@@ -30,6 +30,8 @@ FAR = "172.29.0.0/16"
 MEMORY = 1024
 READY = 300.0
 """Seconds in which a machine must have booted; an idle one takes some fifteen."""
+PROMPT = "login:"
+"""What a console shows when the former system is up."""
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
 
 
@@ -175,8 +177,12 @@ class Former:
             self.process = None
 
     def reset(self) -> None:
-        """Press the reset button: firmware, then the former system."""
+        """Press the reset button, and return when the former system is there again."""
+        before = self.said().count(PROMPT)
         self.order("system_reset")
+        self.order("cont")
+        self._await(lambda: self.said().count(PROMPT) > before, "its console has no prompt")
+        self.wait()
 
     def order(self, name: str, **arguments: object) -> None:
         """Give QEMU an order: ``stop`` hangs the machine, ``cont`` lets it go on."""
@@ -282,18 +288,25 @@ class Former:
             return line.recv(4).startswith(b"SSH")
         return False
 
-    def wait(self, *, unlike: str = "", timeout: float = READY) -> str:
+    def wait(self, *, unlike: str = "") -> str:
         """Wait until the former system answers, and return its boot id; not the one of an earlier boot."""
-        end = time.monotonic() + timeout
-        while time.monotonic() < end:
+        found = ""
+
+        def is_back() -> bool:
+            nonlocal found
             found = self.boot_id()
-            if found and found != unlike:
-                return found
-            assert self.process is not None and self.process.poll() is None, (
-                f"{self.name}: {self.qemu_said()}"
-            )
-            time.sleep(0.5)
-        raise AssertionError(f"{self.name} does not come up:\n{self.said()[-2000:]}")
+            return found not in ("", unlike)
+
+        self._await(is_back, "its former system does not come up")
+        return found
+
+    def _await(self, probe: Callable[[], bool], complaint: str) -> None:
+        end = time.monotonic() + READY
+        while not probe():
+            alive = self.process is not None and self.process.poll() is None
+            assert alive, f"{self.name}: {self.qemu_said()}"
+            assert time.monotonic() < end, f"{self.name}: {complaint}:\n{self.said()[-2000:]}"
+            time.sleep(0.2)
 
     def qemu_said(self) -> str:
         """Return what QEMU itself wrote."""
