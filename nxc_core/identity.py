@@ -15,12 +15,13 @@ from attrs import evolve
 from nxc_core import process, state
 from nxc_core.errors import ConfigError, PluginError, PreflightError
 from nxc_core.flavour import Flavour
-from nxc_core.model import Composition, Deployment, Interface, Network, NodeDocument, NodeSpec, Role
+from nxc_core.model import Composition, Deployment, Interface, Network, NodeDocument, NodeSpec, Plan, Role
 
 POOLS = ("10.64.0.0/10", "172.16.0.0/12", "192.168.0.0/16")
 """Where subnets are taken from, in this order."""
 FEW_NODES, MOST_NODES = 250, 65_000
 """So many nodes get a /24, and so many a /16."""
+_HOST = re.compile(r"^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$")
 _LABEL = re.compile(r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")
 
 
@@ -157,10 +158,8 @@ def write_documents(folder: Path, deployment: Deployment, flavour: Flavour[Any])
     ssh = flavour.guest.ssh
     if ssh:
         make_key(folder / "key", f"nxc {deployment.id}")
-    hosts = {
-        spec.name: tuple(a for network in deployment.networks for a in network.members[spec.name])
-        for spec in deployment.specs
-    }
+    hosts = _list_hosts(deployment.networks, deployment.specs)
+    ours = flavour.addressing == "nxc"
     nodes = folder / "nodes"
     nodes.mkdir(mode=0o700, exist_ok=True)
     known = ""
@@ -178,7 +177,7 @@ def write_documents(folder: Path, deployment: Deployment, flavour: Flavour[Any])
             node=spec.name,
             role=spec.role,
             hosts=hosts,
-            interfaces=tuple(card(network, deployment.id, spec) for network in deployment.networks),
+            interfaces=tuple(card(one, deployment.id, spec) for one in deployment.networks) if ours else (),
             host_key=(place / "host_key").read_text() if ssh else "",
             authorized_keys=((folder / "key.pub").read_text().strip(),) if ssh else (),
             parameters=deployment.parameters,
@@ -187,3 +186,28 @@ def write_documents(folder: Path, deployment: Deployment, flavour: Flavour[Any])
         state.save(documents[spec.name], flavour.seed(document), mode=0o600)
     state.replace(folder / "known_hosts", known.encode(), mode=0o600)
     return documents
+
+
+def _list_hosts(networks: Sequence[Network], specs: Sequence[NodeSpec]) -> dict[str, tuple[str, ...]]:
+    return {spec.name: tuple(a for one in networks for a in one.members.get(spec.name, ())) for spec in specs}
+
+
+def rewrite_documents(plan: Plan, flavour: Flavour[Any]) -> None:
+    """Tell every node.json the addresses and cards that the platform gives.
+
+    Nodes find each other by their own names, and by those of the machines that run them.
+    """
+    hosts = _list_hosts(plan.networks, plan.all_nodes)
+    machines = {machine.name: machine for machine in plan.machines}
+    for spec in plan.all_nodes:
+        machine = machines.get(spec.machine)
+        more = machine.facts.get("names", ()) if machine else ()
+        for name in (spec.machine, *(more if isinstance(more, Sequence) else ())):
+            if isinstance(name, str) and _HOST.fullmatch(name):
+                hosts.setdefault(name, hosts[spec.name])
+    for spec in plan.all_nodes:
+        path = plan.documents[spec.name]
+        document = state.load(path, NodeDocument)
+        fresh = flavour.seed(evolve(document, hosts=hosts, interfaces=flavour.interfaces(spec, plan)))
+        if fresh != document:
+            state.save(path, fresh, mode=0o600)

@@ -16,8 +16,8 @@ from typing import Any, ClassVar, Literal
 import pytest
 from attrs import define, field
 
-from nxc_core import lifecycle
-from nxc_core.flavour import Flavour, Reserving
+from nxc_core import binding, lifecycle
+from nxc_core.flavour import Flavour
 from nxc_core.hookspecs import API_VERSION, hookimpl
 from nxc_core.model import NodeState, Plan, Resource
 from nxc_core.operation import Operation
@@ -96,21 +96,19 @@ class Watch:
     @hookimpl(tryfirst=True)
     def nxc_deploy(self, flavour: Flavour[Any], plan: Plan, op: Operation) -> bool:
         """Do as the core does, and look that every node was reported."""
-        if isinstance(flavour, Reserving):
-            flavour.acquire(plan, op)
-            flavour.wait(plan, op)
-            plan = lifecycle.bind(plan, flavour, op)
-        flavour.deploy(plan, op)
-        given_up = {o.node for o in op.journal.outcomes().values() if o.state is NodeState.FAILED}
-        silent = [s.name for s in plan.nodes if s.name not in op.journal.nodes() and s.name not in given_up]
-        if silent:
-            pytest.fail(
-                f"deploy() returned without reporting {', '.join(silent)}: call op.node() for each node"
-            )
-        if self.after_boot is not None:
-            self.after_boot(flavour, plan, op)
-        if self.reach:
-            lifecycle.reach(flavour, plan, op)
+
+        def look(booted: Plan) -> None:
+            given_up = {o.node for o in op.journal.outcomes().values() if o.state is NodeState.FAILED}
+            known = {*op.journal.nodes(), *given_up}
+            silent = [spec.name for spec in booted.nodes if spec.name not in known]
+            if silent:
+                pytest.fail(
+                    f"deploy() returned without reporting {', '.join(silent)}: call op.node() for each node"
+                )
+            if self.after_boot is not None:
+                self.after_boot(flavour, booted, op)
+
+        lifecycle.bring_up(flavour, binding.reserve(flavour, plan, op), op, deployed=look, wait=self.reach)
         return True
 
     @hookimpl(tryfirst=True)

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import pytest
 from attrs import evolve
 
-from nxc_core import lifecycle
+from nxc_core import lifecycle, reaching
 from nxc_core.connect import Connection
 from nxc_core.errors import CommandError, DeployError, Interrupted, NxcError
 from nxc_core.flavour import Flavour
@@ -19,7 +19,6 @@ from nxc_core.model import (
     Artifact,
     ExecEndpoint,
     Kind,
-    Machine,
     Node,
     NodeSpec,
     NodeState,
@@ -183,7 +182,7 @@ def test_a_node_that_sleeps_is_not_asked(op: Operation) -> None:
 
 
 def test_a_wrong_look_delays_and_never_blocks(op: Operation, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lifecycle, "ASK_ANYWAY", 0.3)
+    monkeypatch.setattr(reaching, "ASK_ANYWAY", 0.3)
     flavour = Sleepy(10**9, one=["", "instance-of-one"])
     flavour.patience = 60  # type: ignore[misc]
     assert deployed(flavour, op)["one"].state is NodeState.READY
@@ -228,7 +227,7 @@ def test_a_node_that_sleeps_on_says_so(op: Operation) -> None:
 
 
 def test_after_a_reboot_this_machines_own_boot_id_does_not_count_either(op: Operation) -> None:
-    here = lifecycle.BOOT_ID.read_text()
+    here = reaching.BOOT_ID.read_text()
     flavour = Scripted(one=[f"instance-of-one\n{here}", "instance-of-one\nboot-2"])
     flavour.deploy(plan_of("one"), op)
     lifecycle.reach(flavour, plan_of("one"), op, former={"one": "boot-1"})
@@ -248,29 +247,6 @@ def test_waiting_ends_when_interrupted(op: Operation) -> None:
     threading.Timer(0.2, op.cancel.set).start()
     with pytest.raises(Interrupted):
         deployed(flavour, op)
-
-
-def test_nodes_are_bound_to_the_machines_that_are_held(op: Operation) -> None:
-    class Reserves(Scripted):
-        """Holds fewer machines than there are nodes."""
-
-        def acquire(self, plan: Plan, op: Operation) -> None:
-            op.claim("job", plan.deployment)
-
-        def wait(self, plan: Plan, op: Operation) -> None:
-            return None
-
-        def machines(self, plan: Plan, op: Operation) -> Sequence[Machine]:
-            return [Machine(name="paravance-1"), Machine(name="paravance-2")]
-
-        def extend(self, plan: Plan, seconds: float, op: Operation) -> None:
-            return None
-
-    bound = lifecycle.bind(plan_of("one", "two"), Reserves(), op)
-    assert [(spec.name, spec.machine) for spec in bound.nodes] == [
-        ("one", "paravance-1"),
-        ("two", "paravance-2"),
-    ]
 
 
 @pytest.mark.parametrize(
