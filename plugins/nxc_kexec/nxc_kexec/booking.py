@@ -1,0 +1,172 @@
+"""Which machines a deployment takes: claimed, looked at, judged, held."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from attrs import evolve
+
+from nxc_core import CommandError, ConfigError, Operation
+from nxc_core.model import Machine, NodeState, Plan
+from nxc_kexec import addresses, steps
+from nxc_kexec.claims import MACHINE, Station, claim
+from nxc_kexec.facts import HELD, Facts
+from nxc_kexec.former import resolve
+from nxc_kexec.giving import is_ours
+from nxc_kexec.images import image_of
+from nxc_kexec.machines import Contact, configured, read_machines
+from nxc_kexec.options import KexecOptions
+from nxc_kexec.steps import Steps
+from nxc_kexec.trouble import Trouble
+
+Seen = dict[str, Facts]
+AT_ONCE = 128
+"""Machines that are worked on at the same time: where some hang, the others go on."""
+
+
+def count(options: KexecOptions, nodes: int, spares: int) -> tuple[Contact, ...]:
+    """Return the machines there are; raises ConfigError where they are too few."""
+    found = read_machines(options.machines, Path())
+    if len(found) < nodes + spares:
+        wanted = f"{nodes} nodes" + (f" and {spares} spares" if spares else "")
+        raise ConfigError(
+            f"there are {len(found)} machines for {wanted}",
+            hint="name more machines (-m), or ask for fewer nodes (-r ROLE=N)"
+            + (", or fewer spares (--spare N)" if spares else ""),
+        )
+    return found
+
+
+def acquire(options: KexecOptions, plan: Plan, op: Operation) -> None:
+    """Claim the first machines of the list that are not quarantined, unless so many are claimed."""
+    check_known_hosts(options)
+    nodes = len(plan.all_nodes or plan.nodes)
+    listed = count(options, nodes, plan.policy.spares)
+    unfit = op.journal.quarantined()
+    held = [one.id for one in op.claimed(MACHINE)]
+    order = sorted(listed, key=lambda one: (one.name in unfit, one.name not in held))
+    wanted = order[: nodes + plan.policy.spares]
+    found = _configure([one for one in wanted if one.name not in held], op)
+    for one in found:
+        claim(one, op)
+
+
+def check_known_hosts(options: KexecOptions) -> None:
+    """Raise ConfigError where the user's file of host keys is not there."""
+    if options.known_hosts and not Path(options.known_hosts).is_file():
+        raise ConfigError(
+            f"kexec.known_hosts: there is no file {options.known_hosts}",
+            hint="make one: `ssh-keyscan HOST > FILE`, once you are sure that nobody stands between",
+        )
+
+
+def _configure(contacts: Sequence[Contact], op: Operation) -> list[Contact]:
+    """Ask ssh what its configuration makes of the machines, and whether their names mean anything."""
+    found = []
+    answers = op.flows([_ask(one) for one in contacts], limit=AT_ONCE)
+    for contact, answer in zip(contacts, answers, strict=True):
+        if isinstance(answer, Exception):
+            raise answer
+        found.append(evolve(configured(contact, answer), key=contact.key))
+    _resolve([one for one in found if not one.jump], op)
+    return found
+
+
+def _ask(contact: Contact) -> Steps[str]:
+    ended = yield resolve(contact)
+    if isinstance(ended, CommandError):
+        said = ended.stderr.strip() or ended.message
+        raise ConfigError(f"{contact.where}: ssh does not understand {contact.host}: {said}")
+    return ended.text
+
+
+def _resolve(contacts: Sequence[Contact], op: Operation) -> None:
+    def known(contact: Contact) -> str:
+        try:
+            socket.getaddrinfo(contact.real, contact.port)
+        except (OSError, UnicodeError) as error:
+            return str(getattr(error, "strerror", None) or error)
+        return ""
+
+    for contact, trouble in zip(contacts, op.map(known, contacts), strict=True):
+        if trouble:
+            real = f" ({contact.real})" if contact.real != contact.host else ""
+            raise ConfigError(
+                f"{contact.where}: the name {contact.host}{real} is not known: {trouble}",
+                hint="correct it, or write the machine's address",
+            )
+
+
+# Looking
+
+
+def look_and_hold(options: KexecOptions, plan: Plan, stations: Mapping[str, Station], op: Operation) -> Seen:
+    """Contact all machines and look at them; hold those that will do, quarantine the others.
+
+    Machines that run their node by now are left alone.
+    """
+    unfit = op.journal.quarantined()
+    ready = {node for node, one in op.journal.outcomes().items() if one.state is NodeState.READY}
+    asked = [one for name, one in stations.items() if name not in unfit and one.node not in ready]
+    if not asked:
+        return {}
+    sizes = {
+        name: size
+        for role in plan.artifact.roles
+        for name, size in image_of(plan.artifact, role).sizes.items()
+    }
+    op.step(f"looking at {len(asked)} machines")
+    seen: Seen = {}
+    for one, answer in zip(
+        asked, op.flows([_see(one, options, sizes, op) for one in asked], limit=AT_ONCE), strict=True
+    ):
+        if isinstance(answer, Facts):
+            seen[one.name] = answer
+        elif answer is not None:
+            quarantine(one, answer, op)
+    _note(stations, seen, options, op)
+    held = [one for one in asked if one.name in seen and seen[one.name].holder != op.name]
+    for one, answer in zip(
+        held, op.flows([steps.hold(one, options, op) for one in held], limit=AT_ONCE), strict=True
+    ):
+        if isinstance(answer, Exception):
+            del seen[one.name]
+            quarantine(one, answer, op)
+    return seen
+
+
+def _see(
+    station: Station, options: KexecOptions, sizes: Mapping[str, int], op: Operation
+) -> Steps[Facts | None]:
+    """Look at a machine; None where it runs its node, or may be booting it."""
+    if station.node and (yield from is_ours(station, op)):
+        return None
+    try:
+        return (yield from steps.examine(station, options, sizes, op))
+    except Trouble as trouble:
+        if station.node and trouble.step == "contact":
+            return None
+        raise
+
+
+def _note(stations: Mapping[str, Station], seen: Seen, options: KexecOptions, op: Operation) -> None:
+    """Write down what was seen, and that from now on something of ours may be on the machines."""
+    known = [(stations[name].contact, found) for name, found in seen.items()]
+    told = addresses.describe(known)
+    for name, found in seen.items():
+        folder = f"{options.folder}/{HELD}"
+        op.note(stations[name].claim, held=True, folder=folder, boot=found.boot, facts=told[name])
+
+
+def quarantine(station: Station, answer: Exception, op: Operation) -> None:
+    """Leave a machine out; raises what is no trouble of that machine."""
+    if not isinstance(answer, Trouble):
+        raise answer
+    op.quarantine(station.name, f"{answer.step}: {answer.told}", step=answer.step, last_line=answer.last_line)
+
+
+def all_machines(stations: Mapping[str, Station]) -> list[Machine]:
+    """List the machines that are claimed, in the order of their claims."""
+    return [one.machine() for one in stations.values()]

@@ -1,0 +1,215 @@
+"""The way into a machine's former system: the user's own ssh, and what its refusals mean."""
+
+from __future__ import annotations
+
+import hashlib
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+from attrs import frozen
+
+from nxc_core import CommandError
+from nxc_core.commands import Command
+from nxc_kexec.machines import Contact, read_target
+from nxc_kexec.trouble import Trouble
+
+IDLE = 120
+"""Seconds that a shared connection stays open unused."""
+NODE_PORT = 2200
+
+
+@frozen(kw_only=True)
+class Way:
+    """How one machine's former system is reached: one connection, which all commands share."""
+
+    contact: Contact
+    runtime: Path
+    known_hosts: str = ""
+    patience: int = 20
+
+    @property
+    def control(self) -> Path:
+        """The shared connection's socket."""
+        return self.runtime / f"{_short(self.contact.name)}.m"
+
+    def options(self, *, shared: bool = True) -> tuple[str, ...]:
+        """Return ssh's options: nothing of the user's changes, nobody is asked, no key is trusted unseen."""
+        contact = self.contact
+        control = str(self.control) if shared else "none"
+        words = [*_strict(self.known_hosts, contact.trusted, self.patience), "-S", control]
+        if contact.jump:
+            words += ["-o", f"ProxyCommand={shlex.join(self._hops())}"]
+        if contact.port:
+            words += ["-p", str(contact.port)]
+        if contact.user:
+            words += ["-l", contact.user]
+        if contact.key:
+            words += ["-i", contact.key, "-o", "IdentitiesOnly=yes"]
+        return tuple(words)
+
+    def _hops(self) -> tuple[str, ...]:
+        """Return the words that carry bytes to the machine; all behind one host share the way to it."""
+        *before, last = self.contact.jump.split(",")
+        target = read_target(last.removeprefix("ssh://"), self.contact.where)
+        shared = self.runtime / f"{_short(self.contact.jump)}.j"
+        words = ["ssh", *_strict(self.known_hosts, (), self.patience)]
+        words += ["-o", "ControlMaster=auto", "-o", f"ControlPersist={IDLE}", "-S", str(shared)]
+        words += ["-J", ",".join(before)] if before else []
+        words += ["-p", str(target.port)] if target.port else []
+        words += ["-l", target.user] if target.user else []
+        return (*words, "-W", "[%h]:%p", target.host)
+
+    def open(self, timeout: float) -> Command:
+        """Open the shared connection; it goes to the background by itself."""
+        words = ("ssh", *self.options(), "-o", "ControlMaster=yes", "-o", f"ControlPersist={IDLE}", "-fN")
+        return Command(argv=(*words, self.contact.host), timeout=timeout)
+
+    def run(self, argv: Sequence[str], *, stdin: bytes | Path | None = None, timeout: float) -> Command:
+        """Run a command there as the user we log in as."""
+        words = ("ssh", *self.options(), "-o", "ControlMaster=auto", "-o", f"ControlPersist={IDLE}")
+        argv = (*words, self.contact.host, "--", shlex.join(argv))
+        return Command(argv=argv, stdin=stdin, timeout=timeout)
+
+    def alone(self, argv: Sequence[str], *, timeout: float) -> Command:
+        """Run a command by a connection of its own: the shared one may be of a system that is gone."""
+        words = ("ssh", *self.options(shared=False))
+        return Command(argv=(*words, self.contact.host, "--", shlex.join(argv)), timeout=timeout)
+
+    def close(self) -> Command:
+        """Close the shared connection."""
+        words = ("ssh", "-F", "/dev/null", "-S", str(self.control), "-O", "exit", self.contact.host)
+        return Command(argv=words, timeout=10)
+
+
+def _strict(known_hosts: str, trusted: Sequence[str], patience: int) -> list[str]:
+    options = [
+        "BatchMode=yes",
+        "StrictHostKeyChecking=yes",
+        "UpdateHostKeys=no",
+        f"ConnectTimeout={patience}",
+        "ConnectionAttempts=1",
+        "ServerAliveInterval=5",
+        "ServerAliveCountMax=6",
+        "LogLevel=ERROR",
+        "ForwardAgent=no",
+        "ClearAllForwardings=yes",
+        "PermitLocalCommand=no",
+        "RemoteCommand=none",
+        "RequestTTY=no",
+    ]
+    if known_hosts:
+        files = [*(trusted or ("~/.ssh/known_hosts", "~/.ssh/known_hosts2")), known_hosts]
+        options.append("UserKnownHostsFile=" + " ".join(f'"{file}"' for file in files))
+    return [word for option in options for word in ("-o", option)]
+
+
+def _short(name: str) -> str:
+    """Shorten a name for a socket's path, which holds 108 bytes."""
+    return hashlib.sha256(name.encode()).hexdigest()[:10]
+
+
+def resolve(contact: Contact) -> Command:
+    """Ask ssh what its configuration makes of a machine."""
+    words = ["ssh", "-G"]
+    words += ["-p", str(contact.port)] if contact.port else []
+    words += ["-l", contact.user] if contact.user else []
+    return Command(argv=(*words, contact.host), timeout=20)
+
+
+# What a refusal means
+
+_CAUSES = (
+    (
+        "REMOTE HOST IDENTIFICATION HAS CHANGED",
+        "its host key has changed",
+        "if that was you, `ssh-keygen -R {place}`, then accept the new key by `ssh {target}`",
+    ),
+    (
+        "host key is known for",
+        "its host key is not known",
+        "accept it once by `ssh {target}`, or name a file of host keys: -o kexec.known_hosts=FILE",
+    ),
+    ("Host key verification failed", "its host key is not trusted", "accept it once by `ssh {target}`"),
+    (
+        "Permission denied",
+        "it does not accept our key",
+        "`ssh -o BatchMode=yes {target}` must work: load your key into the agent, or give key=PATH",
+    ),
+    (
+        "Too many authentication failures",
+        "it does not accept our key: ssh offered too many",
+        "give the right one: key=PATH in the machine file",
+    ),
+    ("Connection refused", "it refuses connections", "is its sshd running, and is the port right?"),
+    ("No route to host", "it cannot be reached (no route to host)", "is it on, and in this network?"),
+    ("Network is unreachable", "its network cannot be reached", "is this machine connected?"),
+    ("Connection timed out", "it does not answer", "is it on, and does no firewall stand between?"),
+    ("Operation timed out", "it does not answer", "is it on, and does no firewall stand between?"),
+    ("Could not resolve hostname", "its name is not known", "correct the name, or use its address"),
+    (
+        "Connection closed by",
+        "it closed the connection during login",
+        "its own log (sshd) says why; may this user log in?",
+    ),
+    ("Connection reset by", "it reset the connection during login", "its own log (sshd) says why"),
+    ("kex_exchange_identification", "what answers there is no ssh server", "is the port right?"),
+)
+PASSING = (
+    "refuses",
+    "no route",
+    "network cannot",
+    "does not answer",
+    "closed the",
+    "reset the",
+    "no ssh server",
+)
+"""Causes that go by themselves where a machine is just booting."""
+
+
+def is_passing(trouble: Trouble) -> bool:
+    """Whether a refusal is one that a machine gives while it boots."""
+    return any(word in trouble.cause for word in PASSING)
+
+
+def refusal(error: CommandError, step: str, contact: Contact, timeout: float) -> Trouble:
+    """Say what a failed ssh means, where ssh itself failed; ``last_line`` is what it wrote."""
+    said = error.stderr.strip().splitlines()
+    last = next((line for line in reversed(said) if line.strip()), "")
+    via = f" (through {contact.jump})" if contact.jump else ""
+    target = spell(contact)
+    for mark, cause, hint in _CAUSES:
+        if mark in error.stderr:
+            place = contact.real or contact.host
+            place = f"[{place}]:{contact.port}" if contact.port not in (0, 22) else place
+            return Trouble(
+                step=step,
+                cause=cause + via,
+                hint=hint.format(target=target, place=place),
+                last_line=last,
+                machine=contact.name,
+            )
+    if error.code is None:
+        return Trouble(
+            step=step,
+            cause=f"it does not answer: not done after {timeout:g} s{via}",
+            hint="look at its console, or allow more time (`nxc flavour show kexec`)",
+            last_line=last,
+            machine=contact.name,
+        )
+    return Trouble(
+        step=step,
+        cause=f"ssh ended with {error.code}{via}" + (f": {last}" if last else ""),
+        hint=f"try `ssh {target}`",
+        last_line=last,
+        machine=contact.name,
+    )
+
+
+def spell(contact: Contact) -> str:
+    """Spell a machine as an argument of ssh."""
+    words = (["-p", str(contact.port)] if contact.port not in (0, 22) else []) + (
+        ["-J", contact.jump] if contact.jump else []
+    )
+    words.append(f"{contact.user}@{contact.host}" if contact.user else contact.host)
+    return " ".join(words)
