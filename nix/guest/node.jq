@@ -13,7 +13,8 @@ else
   (select(.host_key // "" | . != "") | call(["put", "/run/nxc/host_key", (.host_key | rtrimstr("\n"))])),
   call(["name_machine", .node]),
   call(["name_hosts", ([.hosts // {} | to_entries[] | .key as $name | .value[] | "\(.) \($name)"] | join("\n"))]),
-  (.interfaces // [] | .[] | call(["card", .mac, (.addresses // [] | join(" ")), .gateway])),
+  (.interfaces // [] | .[]
+    | call(["card", .mac, (.addresses // [] | join(" ")), .gateway, (.dhcp // false), (.routes // [] | join("\n"))])),
   ([.interfaces // [] | .[].nameservers // [] | .[] | "nameserver \(.)"]
     | select(. != []) | call(["publish", "/etc/resolv.conf", join("\n")]))
 end

@@ -71,7 +71,6 @@ in
         inherit
           pkgs
           roles
-          guest
           name
           ;
       };

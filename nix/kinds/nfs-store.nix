@@ -136,7 +136,6 @@ in
         inherit
           pkgs
           roles
-          guest
           name
           ;
       };

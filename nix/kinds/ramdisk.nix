@@ -43,7 +43,6 @@ in
         inherit
           pkgs
           roles
-          guest
           name
           ;
         contents."nix-store.squashfs" = squashfs;

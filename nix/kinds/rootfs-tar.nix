@@ -39,7 +39,6 @@ in
         inherit
           pkgs
           roles
-          guest
           name
           ;
       };

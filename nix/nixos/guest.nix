@@ -45,6 +45,18 @@ let
   ]
   ++ lib.optional (guest.console != null) "serial-getty@${builtins.head (lib.splitString "," guest.console)}";
 
+  # Machines that somebody else has put together: udev finds out what is in them.
+  isHardware = guest.kernel && (guest.firmware || guest.seed == "cpio" || guest.seed == "push");
+  listed = (builtins.fromJSON (builtins.readFile ../guest/manifest.json)).hardware;
+  # All of it would be half of a ramdisk.
+  firmware = pkgs.runCommand "nxc-firmware" { } ''
+    mkdir -p $out/lib/firmware
+    cd ${pkgs.linux-firmware or pkgs.firmwareLinuxNonfree}/lib/firmware
+    for path in ${toString listed.firmware}; do
+      [ ! -e "$path" ] || cp -r --parents "$path" $out/lib/firmware
+    done
+  '';
+
   # Somebody else than nxc-node finds the name servers.
   hasResolver =
     config.networking.useDHCP
@@ -86,7 +98,8 @@ in
         documentation.enable = mkDefault false;
         networking = {
           firewall.enable = mkDefault false;
-          useDHCP = mkDefault guest.firmware;
+          # Where it is there before the network, node.json says which cards ask for an address.
+          useDHCP = mkDefault (isHardware && guest.seed != "cpio");
         };
         security.polkit.enable = mkDefault false;
         services.udisks2.enable = mkDefault false;
@@ -102,11 +115,11 @@ in
           kernelParams = lib.mkIf (guest.console != null) (lib.mkAfter [ "console=${guest.console}" ]);
           initrd = {
             availableKernelModules = guest.kernelModules;
-            # Real hardware is found by udev; some of what a virtual machine has goes by no alias.
-            kernelModules = lib.mkIf (!guest.firmware) guest.kernelModules;
+            # Some of what a virtual machine has goes by no alias.
+            kernelModules = lib.mkIf (!isHardware) guest.kernelModules;
           };
         };
-        hardware.enableRedistributableFirmware = mkDefault guest.firmware;
+        hardware.firmware = lib.mkIf guest.firmware [ firmware ];
       })
       (lib.optionalAttrs (compat.has [ "system" "nixos" "release" ]) {
         # Nodes have no earlier state to stay compatible with.

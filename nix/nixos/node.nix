@@ -13,6 +13,7 @@ let
 
   programs = lib.makeBinPath [
     pkgs.coreutils
+    pkgs.gnugrep
     pkgs.gnused
     compat.iproute2
     pkgs.jq
@@ -34,8 +35,16 @@ let
     sed 's|^export PATH=|&${programs}:|' ${../guest/nxc-node} >$out/lib/nxc/nxc-node
     grep -q '^export PATH=${programs}:' $out/lib/nxc/nxc-node
     chmod 755 $out/lib/nxc/nxc-node
+    cp ${../guest/common.sh} $out/lib/nxc/common.sh
     cp ${../guest/node.jq} $out/lib/nxc/node.jq
     sed "s|/usr/lib/nxc/|$out/lib/nxc/|" ${../guest/nxc-node.service} >$out/lib/systemd/system/nxc-node.service
+    ${lib.optionalString (guest.kernel && guest.seed == "cpio") ''
+      sed 's|^export PATH=|&${programs}:|' ${../guest/nxc-dhcp} >$out/lib/nxc/nxc-dhcp
+      grep -q '^export PATH=${programs}:' $out/lib/nxc/nxc-dhcp
+      chmod 755 $out/lib/nxc/nxc-dhcp
+      ln -s ${pkgs.busybox}/bin/busybox $out/lib/nxc/busybox
+      sed "s|/usr/lib/nxc/|$out/lib/nxc/|" ${../guest/nxc-dhcp.service} >$out/lib/systemd/system/nxc-dhcp@.service
+    ''}
   '';
   sshd = pkgs.runCommand "nxc-sshd" { } ''
     mkdir -p $out/lib/nxc $out/lib/systemd/system

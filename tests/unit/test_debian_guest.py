@@ -11,16 +11,18 @@ from attrs import evolve
 from nxc_core.model import Container, Guest
 from nxc_debian import specs
 from nxc_debian.evaluation import to_container
+from nxc_debian.lock import Package
 
 MANIFEST = Path(__file__).parents[2] / "nix/guest/manifest.json"
 LISTED = json.loads(MANIFEST.read_text())
 BASE = specs.base_spec([], suite="bookworm", architecture="amd64", epoch=1)
 MACHINE = Guest(console="ttyS0", seed="fw_cfg")
+HARDWARE = Guest(console="ttyS0", firmware=True, seed="cpio")
 CONTAINER = Guest(ssh=False, kernel=False, root="container", lean=True)
 
 
 def guest(wanted: Guest, *used: str, tmp_path: Path = Path("/nowhere")) -> specs.Spec:
-    return specs.guest_spec(BASE, wanted, MANIFEST, [], frozenset(used), tmp_path)
+    return specs.guest_spec(BASE, wanted, MANIFEST, frozenset(used), tmp_path)
 
 
 def masked(wanted: Guest, *used: str) -> set[str]:
@@ -42,6 +44,35 @@ def test_a_container_masks_what_cannot_work_there() -> None:
     assert "systemd-logind.service" not in never
     assert masked(CONTAINER) == never | set(LISTED["mask_when_lean"])
     assert "systemd-logind.service" in masked(CONTAINER)
+
+
+def test_real_hardware_keeps_what_finds_it() -> None:
+    """Only a virtual machine's cards are known beforehand."""
+    lean = masked(evolve(HARDWARE, lean=True))
+    assert masked(evolve(MACHINE, lean=True)) - lean == set(LISTED["hardware"]["units"])
+    assert "systemd-udevd.service" not in lean and "getty@tty1.service" in lean
+
+
+def package(name: str) -> Package:
+    return Package(
+        name=name, version="1", architecture="amd64", sha256="0" * 64, size=1, filename=f"{name}.deb"
+    )
+
+
+def test_a_client_for_addresses_comes_with_its_program(tmp_path: Path) -> None:
+    busybox = package("busybox-static")
+    asking = specs.guest_spec(BASE, HARDWARE, MANIFEST, frozenset(), tmp_path, busybox=busybox)
+    more = set(asking.task["files"]) - set(guest(HARDWARE).task["files"])
+    assert more == {"usr/lib/nxc/nxc-dhcp", "usr/lib/systemd/system/nxc-dhcp@.service"}
+    assert asking.packages == (busybox,) and asking.task["busybox"].endswith(".deb")
+    assert guest(HARDWARE).task["busybox"] is None
+    assert asking.key != guest(HARDWARE).key
+
+
+def test_a_smaller_kernel_is_another(tmp_path: Path) -> None:
+    image = package("linux-image-6.1-amd64")
+    whole, smaller = (specs.kernel_spec(BASE, [image], tmp_path, without) for without in ((), ("sound",)))
+    assert whole.key != smaller.key and smaller.task["without"] == ["sound"]
 
 
 def test_what_a_role_uses_is_not_masked() -> None:

@@ -29,11 +29,15 @@ REAL = """{ firmware = true; kernelModules = [ "igb" ]; seed = "cpio"; share = "
 
 @functools.cache
 def packages(later: bool) -> str:
-    """The packages that README.md says are used, as a Nix list; earlier releases have other names for two."""
+    """The packages that README.md says are used, as a Nix list; some have other names in earlier releases."""
     text = (NIX / "kinds/README.md").read_text().split("## What is used of pkgs")[1]
     listed = re.sub(r"the\s+standard\s+environment's.*?\n\n", "\n\n", text, flags=re.DOTALL)
     names = set(re.findall(r"`([\w-]+)`", listed))
-    names -= {"iproute", "utillinux"} if later else {"iproute2", "util-linux"}
+    earlier, named_anew = (
+        {"iproute", "utillinux", "firmwareLinuxNonfree"},
+        {"iproute2", "util-linux", "linux-firmware"},
+    )
+    names -= earlier if later else named_anew
     return "[ " + " ".join(json.dumps(name) for name in sorted(names)) + " ]"
 
 
@@ -257,12 +261,32 @@ def test_drivers_are_loaded_at_once_in_a_virtual_machine_and_by_udev_elsewhere()
 
 
 def test_real_hardware_has_firmware_and_addresses_of_its_site() -> None:
-    wanted = """[ config.hardware.enableRedistributableFirmware config.networking.useDHCP
+    wanted = """[ (builtins.length config.hardware.firmware) config.networking.useDHCP
       (config.environment.etc ? "resolv.conf") ]"""
-    assert evaluate("ramdisk", wanted, guest=REAL) == [True, True, False]
-    assert evaluate("ramdisk", wanted, guest=VIRTUAL) == [False, False, True]
+    assert evaluate("ramdisk", wanted, guest=REAL) == [1, False, True], "its node.json says which cards ask"
+    pushed = '{ seed = "push"; root = "ext4"; firmware = true; }'
+    assert evaluate("rootfs-tar", wanted, guest=pushed) == [1, True, False]
+    assert evaluate("ramdisk", wanted, guest=VIRTUAL) == [0, False, True]
     own = '{ networking.nameservers = [ "10.0.0.1" ]; }'
-    assert evaluate("ramdisk", wanted, guest=VIRTUAL, role=own) == [False, False, False]
+    assert evaluate("ramdisk", wanted, guest=VIRTUAL, role=own) == [0, False, False]
+
+
+@pytest.mark.parametrize("later", [False, True])
+def test_only_a_guest_that_may_ask_for_addresses_has_a_client(later: bool) -> None:
+    wanted = 'map (package: package.text or "") config.systemd.packages'
+    (asking,) = (text for text in evaluate("ramdisk", wanted, guest=REAL, later=later) if "nxc-dhcp" in text)
+    assert "/fake/busybox/bin/busybox" in asking
+    texts = evaluate("ramdisk", wanted, guest=VIRTUAL, later=later)
+    assert texts and not any("nxc-dhcp" in text or "busybox" in text for text in texts)
+
+
+def test_firmware_is_that_of_network_cards() -> None:
+    (text,) = evaluate("ramdisk", "map (package: package.text) config.hardware.firmware", guest=REAL)
+    assert "/fake/linux-firmware/lib/firmware" in text and " bnx2x " in text and " intel/ice " in text
+    (text,) = evaluate(
+        "ramdisk", "map (package: package.text) config.hardware.firmware", guest=REAL, later=False
+    )
+    assert "/fake/firmwareLinuxNonfree/lib/firmware" in text
 
 
 @pytest.mark.parametrize("later", [False, True])
@@ -306,13 +330,39 @@ def test_systemd_stage_1_stacks_the_store_by_a_unit() -> None:
     assert set(mount["requires"]) <= {f"{name}.service" for name in systemd["services"]}
 
 
-@pytest.mark.parametrize(("role", "device"), [("{ }", "../nxc.squashfs"), (SYSTEMD, "/nxc.squashfs")])
 @pytest.mark.parametrize("kind", ["ramdisk", "nfs-store"])
-def test_a_seed_by_cpio_is_mounted(kind: str, role: str, device: str) -> None:
-    seeded = evaluate(kind, "config.fileSystems", guest=REAL, role=role)
-    assert seeded["/nxc"]["device"] == device
-    assert seeded["/nxc"]["neededForBoot"] is True
-    assert "/nxc" not in evaluate(kind, "config.fileSystems", guest=VIRTUAL, role=role)
+def test_a_seed_by_cpio_is_kept(kind: str, tmp_path: Path) -> None:
+    """By stage 1, whichever it is, for root alone; nothing is there when none was appended."""
+    scripted = "config.boot.initrd.postMountCommands"
+    systemd = "config.boot.initrd.systemd.services.nxc-seed.script"
+    seen = {
+        "$targetRoot": evaluate(kind, scripted, guest=REAL),
+        "/sysroot": evaluate(kind, systemd, guest=REAL, role=SYSTEMD),
+    }
+    for root, text in seen.items():
+        (found,) = re.findall(r"if \[ -e /nxc/node.json \]; then\n(?:.*\n)+?\s*fi", text)
+        new = tmp_path / root.strip("/$")
+        new.mkdir()
+        script = found.replace("/nxc/node.json ]", f"{tmp_path}/node.json ]").replace(
+            "cat /nxc", f"cat {tmp_path}"
+        )
+        script = script.replace(root, str(new))
+        (tmp_path / "node.json").unlink(missing_ok=True)
+        subprocess.run(("sh", "-euc", script), check=True)
+        assert not list(new.iterdir())
+        (tmp_path / "node.json").write_text("{}")
+        subprocess.run(("sh", "-euc", script), check=True)
+        assert (new / "nxc/node.json").read_text() == "{}"
+        modes = [path.stat().st_mode & 0o777 for path in (new / "nxc", new / "nxc/node.json")]
+        assert modes == [0o700, 0o600]
+
+
+@pytest.mark.parametrize("role", ["{ }", SYSTEMD])
+def test_only_a_seed_by_cpio_is_looked_for(role: str) -> None:
+    for guest in (VIRTUAL, '{ seed = "push"; }'):
+        initrd = evaluate("ramdisk", "config.boot.initrd", guest=guest, role=role)
+        assert "node.json" not in initrd["postMountCommands"]
+        assert "nxc-seed" not in initrd["systemd"]["services"]
 
 
 @pytest.mark.parametrize(("share", "module"), [("9p", "9pnet_virtio"), ("virtiofs", "virtiofs")])

@@ -29,19 +29,10 @@ in
     {
       pkgs,
       roles,
-      guest,
       name,
       contents ? { },
     }:
     let
-      # An empty place for node.json; see README.md, "The seed".
-      seed = pkgs.runCommand "nxc.squashfs" { nativeBuildInputs = [ pkgs.squashfsTools ]; } ''
-        export SOURCE_DATE_EPOCH=1
-        mkdir -m 700 nxc
-        touch -d @1 nxc
-        mksquashfs nxc $out -all-root -no-xattrs -no-progress
-      '';
-      added = contents // lib.optionalAttrs (guest.seed == "cpio") { "nxc.squashfs" = seed; };
       bootable = builtins.filter (role: role.kernel != null) (builtins.attrValues roles);
       # The first role of each image stands for it. A system knows its own kernel by one name in every release.
       make =
@@ -57,7 +48,7 @@ in
               truncate -s %4 $out/initrd
               ln -s ${path} ${file}
               echo ${file} | cpio -oL -H newc -R +0:+0 --reproducible --quiet >>$out/initrd
-            '') added
+            '') contents
           )}
           truncate -s %4 $out/initrd
           chmod 444 $out/*

@@ -42,6 +42,14 @@
         options = [ "mode=0755" ];
         neededForBoot = true;
       };
+      # What the system finds of an appended cpio (kexec) would go with the initrd.
+      keepSeed = root: ''
+        if [ -e /nxc/node.json ]; then
+          mkdir -p ${root}/nxc
+          chmod 700 ${root}/nxc
+          (umask 077 && cat /nxc/node.json >${root}/nxc/node.json)
+        fi
+      '';
       layers = root: [
         "lowerdir=${root}/nix/.ro-store"
         "upperdir=${root}/nix/.rw-store/store"
@@ -59,17 +67,27 @@
           };
         }
         (lib.mkIf (config.nxc.guest.seed == "cpio") {
-          boot.initrd.availableKernelModules = [
-            "loop"
-            "squashfs"
-          ];
-          boot.initrd.kernelModules = [ "loop" ];
-          # Scripted stage 1 takes an absolute path for one below the new root.
-          fileSystems."/nxc" = defaults {
-            device = if bySystemd then "/nxc.squashfs" else "../nxc.squashfs";
-            fsType = "squashfs";
-            options = [ "loop" ];
-            neededForBoot = true;
+          boot.initrd.postMountCommands = lib.mkIf (!bySystemd) (keepSeed "$targetRoot");
+        })
+        (lib.optionalAttrs (options.boot.initrd ? systemd.services) {
+          boot.initrd.systemd.services.nxc-seed = lib.mkIf (bySystemd && config.nxc.guest.seed == "cpio") {
+            wantedBy = [ "initrd-fs.target" ];
+            before = [
+              "initrd-fs.target"
+              "shutdown.target"
+            ];
+            conflicts = [ "shutdown.target" ];
+            unitConfig = {
+              DefaultDependencies = false;
+              RequiresMountsFor = "/sysroot";
+            };
+            serviceConfig = {
+              Type = "oneshot";
+              RemainAfterExit = true;
+            };
+            script = ''
+              PATH=/bin:/sbin
+              ${keepSeed "/sysroot"}'';
           };
         })
         (lib.mkIf (readOnly != null) {

@@ -63,7 +63,7 @@ class Builder:
     def build(self, op: Operation) -> Artifact:
         """Make the artifact, reusing every layer that is there."""
         derivations, asked = self._asked()
-        lock = self._lock(asked, "cloud", op)
+        lock = self._lock(asked, self._first_kernel, op)
         store = LayerStore(cache=self.cache, apt=self.apt, options=self.options, epoch=lock.epoch)
         base = _base(lock)
         kernel = self._kernel(lock, base) if self.has_kernel else None
@@ -71,14 +71,14 @@ class Builder:
         wanted = [base, *([kernel] if kernel else []), self._guest(lock, base), *roles.values()]
         layers.make(store, wanted, self.has_squashfs, op)
         if kernel is not None and (missing := self._missing_modules(store, kernel)):
-            kernel = self._generic_kernel(store, asked, base, missing, op)
+            kernel = self._whole_kernel(store, asked, base, missing, op)
             wanted[1] = kernel
         return self._artifact(store, wanted[: -len(roles)], roles, kernel, op)
 
     def plan(self, op: Operation) -> list[str]:
         """Name what ``build`` would resolve, fetch and make."""
         derivations, asked = self._asked()
-        lock = resolution.known(self.resolver, self.composition, asked, self._sets("cloud"))
+        lock = resolution.known(self.resolver, self.composition, asked, self._sets(self._first_kernel))
         if lock is None:
             kernel_title = ["the kernel"] if self.has_kernel else []
             titles = ["the base system", *kernel_title, "nxc's own part", *(f"role {role}" for role in asked)]
@@ -127,13 +127,27 @@ class Builder:
         sets += ["firmware"] if self.guest.firmware else []
         return sets
 
-    def _kernel(self, lock: Lock, base: Spec, name: str = "cloud") -> Spec:
-        return specs.kernel_spec(base, lock.members(lock.sets[f"kernel-{name}"]), self.cache)
+    @property
+    def _first_kernel(self) -> str:
+        """The kernel that is tried first: a virtual machine needs little, and a server no sound."""
+        return "generic" if specs.is_hardware(self.guest) else "cloud"
+
+    def _kernel(self, lock: Lock, base: Spec) -> Spec:
+        listed = specs.read_manifest(self.manifest)["hardware"]
+        without = listed["kernel_without"] if specs.is_hardware(self.guest) else ()
+        packages = lock.members(lock.sets[f"kernel-{self._first_kernel}"])
+        return specs.kernel_spec(base, packages, self.cache, without)
 
     def _guest(self, lock: Lock, base: Spec) -> Spec:
-        firmware = lock.members(lock.sets["firmware"]) if self.guest.firmware else ()
+        has_dhcp = self.has_initrd and specs.is_hardware(self.guest)
         return specs.guest_spec(
-            base, self.guest, self.manifest, firmware, specs.used_units(self.systems), self.cache
+            base,
+            self.guest,
+            self.manifest,
+            specs.used_units(self.systems),
+            self.cache,
+            firmware=lock.members(lock.sets["firmware"]) if self.guest.firmware else (),
+            busybox=lock.members(lock.sets["initrd"])[0] if has_dhcp else None,
         )
 
     def _role(self, lock: Lock, base: Spec, role: str, derivations: Sequence[aterm.Derivation]) -> Spec:
@@ -147,7 +161,7 @@ class Builder:
         told = store.told(kernel) or {}
         return sorted(wanted - set(told.get("modules", ())))
 
-    def _generic_kernel(
+    def _whole_kernel(
         self,
         store: LayerStore,
         asked: Mapping[str, Sequence[str]],
@@ -155,9 +169,10 @@ class Builder:
         missing: Sequence[str],
         op: Operation,
     ) -> Spec:
-        op.step(f"taking the generic kernel: the cloud kernel has no {', '.join(missing)}", topic="build")
+        lacking = "the smaller one" if specs.is_hardware(self.guest) else "the cloud kernel"
+        op.step(f"taking the generic kernel: {lacking} has no {', '.join(missing)}", topic="build")
         lock = self._lock(asked, "generic", op)
-        kernel = self._kernel(lock, base, "generic")
+        kernel = specs.kernel_spec(base, lock.members(lock.sets["kernel-generic"]), self.cache)
         layers.make(store, [base, kernel], self.has_squashfs, op)
         absent = self._missing_modules(store, kernel)
         if absent:

@@ -39,12 +39,14 @@ KERNELS = {"cloud": "linux-image-cloud-amd64", "generic": "linux-image-amd64"}
 FIRMWARE = (
     "firmware-bnx2",
     "firmware-bnx2x",
-    "firmware-linux-free",
+    "firmware-intel-misc",
     "firmware-misc-nonfree",
     "firmware-myricom",
     "firmware-netxen",
     "firmware-qlogic",
+    "firmware-realtek",
 )
+"""Of network cards, spread over the packages of several releases."""
 
 
 @frozen(kw_only=True)
@@ -163,7 +165,7 @@ def _with_set(resolver: Resolver, known: Lock, name: str, op: Operation) -> Lock
     elif name == "firmware":
         offered = frozenset(apt_tool.names(resolver.apt, op))
         there = [package for package in asked if package in offered]
-        if len(there) < len(asked):
+        if not there:
             op.step("the mirror has no non-free firmware: some network cards may not work", topic="warning")
         found = _single(resolver, known, there, op)
     elif name == "initrd":

@@ -73,45 +73,71 @@ def base_spec(packages: Sequence[Package], *, suite: str, architecture: str, epo
     )
 
 
-def kernel_spec(base: Spec, packages: Sequence[Package], cache: Path) -> Spec:
-    """A kernel and its modules."""
+def kernel_spec(base: Spec, packages: Sequence[Package], cache: Path, without: Sequence[str] = ()) -> Spec:
+    """A kernel and its modules, but for those in the folders that it is to be ``without``."""
     release = packages[0].name.removeprefix("linux-image-")
     return Spec(
         make="kernel",
         title=f"the kernel {release}",
-        key=_key("kernel", base.key, _contents(packages)),
+        key=_key("kernel", base.key, _contents(packages), sorted(without)),
         packages=tuple(packages),
-        task={"release": release, "debs": [str(deb_path(cache, found)) for found in packages]},
+        task={
+            "release": release,
+            "debs": [str(deb_path(cache, found)) for found in packages],
+            "without": sorted(without),
+        },
     )
 
 
 def guest_spec(
-    base: Spec, guest: Guest, manifest: Path, firmware: Sequence[Package], used: frozenset[str], cache: Path
+    base: Spec,
+    guest: Guest,
+    manifest: Path,
+    used: frozenset[str],
+    cache: Path,
+    firmware: Sequence[Package] = (),
+    busybox: Package | None = None,
 ) -> Spec:
-    """nxc's own part of every system. What a role uses (``used``) is not masked."""
+    """nxc's own part of every system. What a role uses (``used``) is not masked.
+
+    ``busybox`` is for guests whose cards may ask for addresses (DHCP).
+    """
     listed = read_manifest(manifest)
-    given = {"ssh"} if guest.ssh else set()
+    given = {name for name, has in (("ssh", guest.ssh), ("dhcp", busybox is not None)) if has}
     files: dict[str, dict[str, str]] = {}
     folders: dict[str, str] = {}
     wants: dict[str, list[str]] = {}
     for entry in listed["files"]:
+        if entry.get("needs") not in {None, *given}:
+            continue
         text = (manifest.parent / entry["source"]).read_text()
         files[entry["target"]] = {"text": text, "mode": entry["mode"]}
     for entry in listed.get("directories", []):
         folders[entry["target"]] = entry["mode"]
     for entry in listed["enable"]:
-        if entry.get("needs", "ssh") in given or "needs" not in entry:
+        if entry.get("needs") in {None, *given}:
             wants.setdefault(entry["target"], []).append(entry["unit"])
     mask = set(listed["mask_when_lean"] if guest.lean else ())
     mask |= set(listed["mask_in_container"] if guest.root == "container" else ())
+    mask -= set(listed["hardware"]["units"] if is_hardware(guest) else ())
     task: dict[str, Any] = {"files": files, "folders": folders, "wants": wants, "mask": sorted(mask - used)}
+    task["firmware"] = listed["hardware"]["firmware"]
     return Spec(
         make="guest",
         title="nxc's own part",
-        key=_key("guest", base.key, task, _contents(firmware)),
-        packages=tuple(firmware),
-        task={**task, "debs": [str(deb_path(cache, found)) for found in firmware]},
+        key=_key("guest", base.key, task, _contents(firmware), busybox.sha256 if busybox else None),
+        packages=(*firmware, *([busybox] if busybox else [])),
+        task={
+            **task,
+            "debs": [str(deb_path(cache, found)) for found in firmware],
+            "busybox": str(deb_path(cache, busybox)) if busybox else None,
+        },
     )
+
+
+def is_hardware(guest: Guest) -> bool:
+    """Whether a guest runs on machines that somebody else has put together."""
+    return guest.kernel and (guest.firmware or guest.seed in ("cpio", "push"))
 
 
 def read_manifest(path: Path) -> dict[str, Any]:

@@ -82,6 +82,7 @@ let
     };
     fonts.fontconfig.enable = on;
     hardware.enableRedistributableFirmware = off;
+    hardware.firmware = list;
     networking = {
       dhcpcd.persistent = off;
       firewall = {

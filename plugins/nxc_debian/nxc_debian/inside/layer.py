@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,10 +42,12 @@ def make_layer(
 
 
 def _kernel(task: dict[str, Any], job: dict[str, Any], root: Path, epoch: int) -> None:
-    """Unpack the kernel; its image goes beside the layer, the modules into it."""
+    """Unpack the kernel; its image goes beside the layer, the modules into it but for those left out."""
     for deb in task["debs"]:
         unpack(Path(deb), root)
     release = task["release"]
+    for path in task["without"]:
+        shutil.rmtree(root / "usr/lib/modules" / release / "kernel" / path, ignore_errors=True)
     shutil.copyfile(root / f"boot/vmlinuz-{release}", Path(task["out"]) / f"{task['layer']}.vmlinuz")
     for path in (root / "boot").iterdir():
         path.unlink()
@@ -69,13 +71,14 @@ def _lines(path: Path) -> list[str]:
     return path.read_text().splitlines() if path.exists() else []
 
 
-def unpack(deb: Path, root: Path) -> None:
-    """Unpack a package's files without installing it; /lib stays a link to /usr/lib."""
+def unpack(deb: Path, root: Path, target: Path | None = None) -> None:
+    """Unpack a package's files into a root without installing it; /lib stays a link to /usr/lib."""
     pipe = root / RUN / "data.tar"
     pipe.parent.mkdir(parents=True, exist_ok=True)
     run(("dpkg-deb", "--fsys-tarfile", str(deb)), output=pipe, timeout=600)
     run(
-        ("tar", "-x", "-p", "--numeric-owner", "--keep-directory-symlink", "-C", str(root), "-f", str(pipe)),
+        ("tar", "-x", "-p", "--numeric-owner", "--keep-directory-symlink", "-C", str(target or root))
+        + ("-f", str(pipe)),
         timeout=600,
     )
     pipe.unlink()
@@ -85,6 +88,9 @@ def _guest(task: dict[str, Any], job: dict[str, Any], root: Path, epoch: int) ->
     """Put nxc's own files into the system."""
     for deb in task["debs"]:
         unpack(Path(deb), root)
+    _keep_only(root / "usr/lib/firmware", task["firmware"])
+    if task["busybox"] is not None:
+        _add_busybox(Path(task["busybox"]), root)
 
     def place() -> None:
         for path, spec in sorted(task["files"].items()):
@@ -95,6 +101,26 @@ def _guest(task: dict[str, Any], job: dict[str, Any], root: Path, epoch: int) ->
         placing.place_units({"wants": task["wants"], "mask": task["mask"]})
 
     within(root, place)
+
+
+def _keep_only(folder: Path, patterns: Sequence[str]) -> None:
+    """Remove the files below a folder that no pattern names: itself, or a folder above it."""
+    kept = {path for pattern in patterns for path in folder.glob(pattern)}
+    for path in folder.rglob("*"):
+        if not path.is_dir() and not kept & {path, *path.parents}:
+            path.unlink()
+
+
+def _add_busybox(deb: Path, root: Path) -> None:
+    """Put the one program of a package where no role's own is."""
+    place = root / RUN / "busybox"
+    place.mkdir(parents=True)
+    unpack(deb, root, place)
+    target = root / "usr/lib/nxc/busybox"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy(next(path for path in place.glob("**/bin/busybox")), target)
+    target.chmod(0o755)
+    shutil.rmtree(place)
 
 
 def _systemctl_enable(root: Path, units: list[str], epoch: int) -> None:

@@ -61,6 +61,7 @@ let
 
   tools = lib.genAttrs [
     "bash"
+    "busybox"
     "cpio"
     "curlFull"
     "dash"
