@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -104,6 +106,52 @@ def test_a_node_sees_its_own_processes_and_identity_alone(pair: Running) -> None
         assert (told["node"], told["instance"]) == (node.name, pair.deployment.instances[node.name])
         assert node.succeed("stat -Lc '%a %u' /nxc/node.json").split() == ["600", "0"]
         node.fail("echo changed >> /nxc/node.json")
+
+
+def begin_exec(pair: Running, *command: str) -> subprocess.Popen[bytes]:
+    """Begin to run a command on the plain node, as a user would."""
+    project = pair.session.workspace.project
+    argv = [str(NXC), "-C", str(project), "exec", "-d", pair.id, "plain", "--", *command]
+    return subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
+
+
+def await_end(node: NodeHandle, command: str) -> None:
+    """Wait until nothing runs in the node whose command line has these words."""
+    pattern = f"[{command[0]}]{command[1:]}"
+    node.wait_until_fails(f"cat /proc/[0-9]*/cmdline | tr '\\0' ' ' | grep '{pattern}'", timeout=60)
+
+
+def test_output_is_shown_as_it_comes(pair: Running, plain: NodeHandle) -> None:
+    plain.succeed("mkfifo /run/gate")
+    script = "echo first; echo aside >&2; read -r word </run/gate; echo $word; exit 3"
+    with begin_exec(pair, "sh", "-c", script) as running:
+        assert running.stdout is not None and running.stderr is not None
+        assert running.stdout.readline() == b"first\n"
+        assert running.stderr.readline() == b"aside\n"
+        plain.succeed("echo second >/run/gate")
+        assert running.stdout.readline() == b"second\n"
+        assert running.wait(timeout=60) == 3
+    plain.succeed("rm /run/gate")
+
+
+def test_ctrl_c_ends_the_command_in_the_node_too(pair: Running, plain: NodeHandle) -> None:
+    with begin_exec(pair, "sh", "-c", "echo begun; sleep 86399; echo over") as running:
+        assert running.stdout is not None
+        assert running.stdout.readline() == b"begun\n"
+        os.killpg(running.pid, signal.SIGINT)
+        assert b"over" not in running.stdout.read()
+        assert running.wait(timeout=60) != 0
+    await_end(plain, "sleep 86399")
+
+
+def test_a_command_that_nobody_hears_any_more_ends(pair: Running, plain: NodeHandle) -> None:
+    with begin_exec(pair, "yes", "endlessly") as running:
+        assert running.stdout is not None and running.stderr is not None
+        assert running.stdout.readline() == b"endlessly\n"
+        running.stdout.close()
+        assert running.stderr.read() == b""
+        running.wait(timeout=60)
+    await_end(plain, "yes endlessly")
 
 
 def test_nxc_gets_in_from_another_process(pair: Running) -> None:

@@ -36,10 +36,11 @@ from nxc_core.model import (
 )
 from nxc_core.operation import Operation
 from nxc_core.options import structure_options
+from nxc_core.process import KEPT
 from nxc_docker import check, compose, containers, failures, images, launch, leftovers, looking, power, routes
 from nxc_docker.connection import EngineConnection
 from nxc_docker.engine import Engine
-from nxc_docker.exec import _END, STDERR, STDOUT, _Streams
+from nxc_docker.exec import _END, STDERR, STDOUT, Unheard, _Streams
 from nxc_docker.flavour import Docker
 from nxc_docker.options import DockerOptions
 from nxc_docker.profile import Profile
@@ -168,6 +169,25 @@ def test_output_may_go_to_a_file() -> None:
     streams.feed(frames((STDOUT, b"7\nfirst"), (STDERR, b"aside"), (STDOUT, b" second")))
     assert sink.getvalue() == b"first second"
     assert streams.text(STDERR) == b"aside"
+
+
+def test_output_may_be_heard_as_it_comes() -> None:
+    heard: list[tuple[str, bytes]] = []
+    streams = _Streams(write=None, on_data=lambda stream, data: heard.append((stream, data)))
+    streams.feed(frames((STDOUT, b"42"), (STDOUT, b"\n"), (STDOUT, b"one"), (STDERR, b"two")))
+    assert heard == [("stdout", b"one"), ("stderr", b"two")], "the pid is for nxc"
+    streams.feed(frames((STDOUT, b"x" * 100_000)))
+    assert streams.text(STDOUT) == b"x" * KEPT, "only the end is kept of what was heard"
+
+
+def test_who_cannot_hear_is_told_apart_from_a_lost_engine() -> None:
+    def fail(stream: str, data: bytes) -> None:
+        raise BrokenPipeError(32, "Broken pipe")
+
+    streams = _Streams(write=None, on_data=fail)
+    with pytest.raises(Unheard) as caught:
+        streams.feed(frames((STDOUT, b"42\nword")))
+    assert isinstance(caught.value.__cause__, BrokenPipeError)
 
 
 def test_what_is_late_is_ended_with_all_it_started() -> None:

@@ -13,7 +13,7 @@ from nxc_core.connect import LOST, Copying
 from nxc_core.process import Completed
 from nxc_docker import failures
 from nxc_docker.engine import Engine
-from nxc_docker.exec import execute
+from nxc_docker.exec import Unheard, execute
 
 SHELL = ("/bin/sh", "-c", 'exec "$(command -v bash || command -v sh)" -l')
 
@@ -43,7 +43,11 @@ class EngineConnection(Copying):
                 output=output,
                 timeout=timeout,
                 cancel=self.cancel,
+                on_data=self.on_data,
             )
+        except Unheard as error:
+            assert error.__cause__ is not None
+            raise error.__cause__ from None
         except failures.TROUBLE as error:
             lost = failures.explain(error, self.container, self.engine.url)
             raise CommandError(f"{LOST}: {lost.message}", argv=words, code=None, hint=lost.hint) from error

@@ -16,6 +16,7 @@ from attrs import define, field, frozen
 from docker.errors import APIError, DockerException
 
 from nxc_core import Interrupted
+from nxc_core.process import KEPT, OnData
 from nxc_docker.engine import Engine
 
 STDOUT, STDERR = 1, 2
@@ -36,6 +37,10 @@ _END = (
 _AGAIN = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 
+class Unheard(Exception):
+    """Who hears what a command says has failed; why is the cause."""
+
+
 @frozen(kw_only=True)
 class Ended:
     """How a command ended; ``code`` is None when it was not done in time."""
@@ -54,15 +59,17 @@ def execute(
     output: Path | None = None,
     timeout: float | None = None,
     cancel: threading.Event | None = None,
+    on_data: OnData | None = None,
 ) -> Ended:
-    """Run a command as root. One that is late, or cancelled, is ended inside the container, too.
+    """Run a command as root. One that is late, cancelled or no longer heard is ended in the container, too.
 
-    Raises Interrupted when cancelled, and what the SDK raises when the engine or the container is gone.
+    Where ``on_data`` hears what is written, as it comes, only the end of it is returned. Raises Interrupted
+    when cancelled, Unheard when that fails, and what the SDK raises when the engine or the container is gone.
     """
     deadline = None if timeout is None else time.monotonic() + timeout
     with contextlib.ExitStack() as stack:
         sink = stack.enter_context(output.open("wb")) if output is not None else None
-        streams = _Streams(write=sink.write if sink else None)
+        streams = _Streams(write=sink.write if sink else None, on_data=on_data)
         stream = _open(engine, container, argv, stdin)
         stack.callback(stream.close)
         source = stack.enter_context(contextlib.closing(_read(stdin)))
@@ -121,6 +128,7 @@ class _Streams:
     """Takes apart what comes: frames of a stream's number, a length, and so many bytes."""
 
     write: Callable[[bytes], object] | None
+    on_data: OnData | None = None
     pid: str = ""
     _head: bytes = b""
     _left: int = 0
@@ -143,7 +151,7 @@ class _Streams:
 
     def _take(self, part: bytes) -> None:
         if self._number == STDERR:
-            self._kept[STDERR].append(part)
+            self._keep(STDERR, part)
             return
         if self._first is not None:
             self._first += part
@@ -155,12 +163,22 @@ class _Streams:
                 self.pid, part = line.decode(), rest
             else:  # the shell did not come so far: this is the engine's complaint
                 part, self._number = line + newline + rest, STDERR
-                self._kept[STDERR].append(part)
+                self._keep(STDERR, part)
                 return
         if self.write is not None:
             self.write(part)
-        else:
-            self._kept[STDOUT].append(part)
+        elif part:
+            self._keep(STDOUT, part)
+
+    def _keep(self, number: int, part: bytes) -> None:
+        self._kept[number].append(part)
+        if self.on_data is None:
+            return
+        self._kept[number] = [b"".join(self._kept[number])[-KEPT:]]
+        try:
+            self.on_data("stdout" if number == STDOUT else "stderr", part)
+        except Exception as error:
+            raise Unheard from error
 
     def text(self, number: int) -> bytes:
         return b"".join(self._kept[number])
@@ -183,21 +201,31 @@ class _Talk:
 
     def run(self, deadline: float | None, cancel: threading.Event | None) -> int | None:
         """Return the exit code, None when the deadline passed."""
-        self.streams.feed(self.stream.early)
-        self.selector.register(self.stream.raw, selectors.EVENT_READ | selectors.EVENT_WRITE)
-        while not self._pump():
-            if cancel is not None and cancel.is_set():
-                self._end()
-                raise Interrupted("interrupted")
-            if deadline is not None and time.monotonic() > deadline:
+        try:
+            self.selector.register(self.stream.raw, selectors.EVENT_READ | selectors.EVENT_WRITE)
+            self.streams.feed(self.stream.early)
+            if not self._talk(deadline, cancel):
                 self._end()
                 return None
+        except (Interrupted, KeyboardInterrupt, Unheard):
+            self.streams.on_data = None
+            self._end()
+            raise
+        return self._code()
+
+    def _talk(self, deadline: float | None, cancel: threading.Event | None) -> bool:
+        """Pump until the command has said all; false when the deadline passed."""
+        while not self._pump():
+            if cancel is not None and cancel.is_set():
+                raise Interrupted("interrupted")
+            if deadline is not None and time.monotonic() > deadline:
+                return False
             if time.monotonic() - self._heard > self._quiet:
                 self._quiet *= 2
                 if not self._is_running():
                     self._pump()
                     break
-        return self._code()
+        return True
 
     def _pump(self) -> bool:
         """Move what can be moved; True when the other end has closed."""
