@@ -244,7 +244,7 @@ def test_several_cards_are_found_by_their_addresses(room: Room) -> None:
         card(ONE, "10.9.0.1/24", "fd00::1/64", routes=["10.8.0.0/16 via 10.9.0.254", "10.7.0.0/16"]),
     )
     lines = room.run(script, node=found)
-    assert lines[0] == "nxc: this is server"
+    assert lines[0] == "nxc: this is server (first)"
     cards = {line.split("@")[0]: line.split()[2:] for line in lines[1:5]}
     assert cards["one"] == ["10.9.0.1/24"] and cards["two"] == ["10.9.1.7/32"]
     assert "three" not in cards
@@ -283,7 +283,7 @@ def test_a_missing_card_does_not_keep_the_others(room: Room) -> None:
     assert lines[:3] == [f"nxc: failed: {said}", "ended", said]
     assert "10.9.0.1/24" in lines[3]
     assert "No such file" in lines[4]
-    assert lines[5] == "nxc: this is server"
+    assert lines[5] == "nxc: this is server (first)"
     assert "ready" in lines[6:] and "failed" not in lines[6:]
 
 
@@ -394,7 +394,7 @@ def test_what_node_json_gave_stays(room: Room) -> None:
     """
     given = card(ONE, "10.9.1.7/24", gateway="10.9.1.1", nameservers=["10.9.1.3"], dhcp=True)
     lines = room.run(script, node=document(given))
-    assert lines[:2] == [f"start --no-block nxc-dhcp@{ONE}.service", "nxc: this is server"]
+    assert lines[:2] == [f"start --no-block nxc-dhcp@{ONE}.service", "nxc: this is server (first)"]
     assert lines[2].split()[2:] == ["10.9.1.7/24", "10.9.1.100/24"]
     assert routes(lines[3:4]) == {"default via 10.9.1.1 dev one"}
     assert lines[4] == "nameserver 10.9.1.3"
