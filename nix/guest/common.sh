@@ -23,8 +23,11 @@ find_interface() {
 	for path in /sys/class/net/*; do
 		read -r found <"$path/address" || continue
 		if [ -z "$1" ]; then is_card "$path" "$found"; else [ "$found" = "$1" ]; fi || continue
-		interface=${path##*/}
-		[ ! -e "$path/device" ] || return 0
+		if [ -e "$path/device" ]; then
+			interface=${path##*/}
+			return 0
+		fi
+		: "${interface:=${path##*/}}"
 	done 2>/dev/null
 	[ -n "$interface" ]
 }
