@@ -83,8 +83,8 @@ SYSTEMCTL = """#!/bin/sh
 # What of systemctl a machine without systemd can do.
 for word; do
   case $word in
-    reboot) echo reboot >/mnt/orders; exec sleep infinity ;;
-    poweroff) echo off >/mnt/orders; exec sleep infinity ;;
+    reboot) echo reboot >/mnt/orders; exit 0 ;;
+    poweroff) echo off >/mnt/orders; exit 0 ;;
     kexec) exec kexec -e ;;
     is-system-running) echo running; exit 0 ;;
   esac
@@ -298,7 +298,8 @@ def write_identity(folder: Path, document: Mapping[str, Any]) -> None:
     (place / "host_key").chmod(0o600)
     (place / "authorized_keys").write_text("\n".join(document["authorized_keys"]) + "\n")
     (place / "node.json").write_text(json.dumps(document))
-    (place / "ready").write_text(document["instance"] + "\n")
+    for name in ("instance", "ready"):
+        (place / name).write_text(document["instance"] + "\n")
     hosts = [f"{address} {name}" for name, every in document["hosts"].items() for address in every]
     (folder / "etc/hosts").write_text("127.0.0.1 localhost\n" + "\n".join(hosts) + "\n")
     (folder / "etc/hostname").write_text(document["node"] + "\n")
