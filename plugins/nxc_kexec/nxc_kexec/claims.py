@@ -21,7 +21,7 @@ SHARED = "kexec.shared"
 """A folder that machines read the image from; released after the machines."""
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, eq=False)
 class Station:
     """One machine of a deployment, as claimed."""
 
