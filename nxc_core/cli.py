@@ -18,7 +18,7 @@ VERBS: Mapping[str, str] = {
     "start": "cli_work:start",
     "up": "cli_work:up",
     "export": "cli_work:export",
-    "status": "cli_nodes:status",
+    "status": "cli_status:status",
     "connect": "cli_connect:connect",
     "exec": "cli_nodes:execute",
     "driver": "cli_nodes:driver",

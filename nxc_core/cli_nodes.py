@@ -19,7 +19,6 @@ from nxc_core.output import write
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from nxc_core.deploying import Summary
     from nxc_core.model import Composition
     from nxc_core.operation import Operation
     from nxc_core.process import Completed
@@ -264,82 +263,6 @@ def current_composition(session: Session, running: Running) -> Composition:
     if composition.test_script is None:
         raise ConfigError(f"{composition.source} has no testScript", hint="write one, or give a FILE")
     return composition
-
-
-def describe(session: Session, id: str) -> dict[str, Any]:
-    """Return a deployment as ``--json`` prints it."""
-    found = next(summary for summary in session.deployments() if summary.id == id)
-    return _describe(session, found)
-
-
-def _describe(session: Session, summary: Summary) -> dict[str, Any]:
-    deployment = summary.deployment
-    if deployment is None:
-        return {"id": summary.id, "status": None, "trouble": summary.trouble, "nodes": []}
-    seen = _observe(session, summary)
-    nodes = []
-    for spec in deployment.specs:
-        outcome = summary.outcomes.get(spec.name)
-        addresses = [a for network in deployment.networks for a in network.members.get(spec.name, ())]
-        state = outcome.state.value if outcome else "waiting"
-        cause = outcome.cause if outcome else ""
-        if spec.name in seen:
-            state, cause = "lost", seen[spec.name]
-        nodes.append(
-            {"name": spec.name, "role": spec.role, "state": state, "cause": cause, "addresses": addresses}
-        )
-    return {
-        "id": deployment.id,
-        "composition": str(deployment.composition.source),
-        "flavour": ", ".join(group.flavour for group in deployment.groups),
-        "status": (summary.status or deployment.status).value,
-        "created": deployment.created,
-        "trouble": summary.trouble,
-        "nodes": nodes,
-    }
-
-
-def _observe(session: Session, summary: Summary) -> dict[str, str]:
-    """Name the nodes that were ready and whose platform says that they are gone, with the cause."""
-    ready = [name for name, outcome in summary.outcomes.items() if outcome.state == "ready"]
-    if not ready or summary.status not in ("running", "degraded"):
-        return {}
-    gone: dict[str, str] = {}
-    try:
-        running = session.attach(summary.id)
-        for name in ready:
-            seen = running.flavour.observe(running.node(name), running.op)
-            if not seen.alive:
-                gone[name] = seen.detail
-    except (NxcError, OSError):
-        return gone  # without its plugin, the journal is what we know
-    return gone
-
-
-def status(
-    nxc: Invocation,
-    as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
-    every: Annotated[bool, typer.Option("--all", "-a", help="Stopped deployments too.")] = False,
-) -> None:
-    """Show deployments and where their nodes have got to."""
-    session = nxc.session(configured=False)
-    found = [s for s in session.deployments() if every or s.status != "stopped"]
-    told = [_describe(session, summary) for summary in found]
-    if as_json:
-        nxc.tell_json({"schema": "nxc.status/1", "deployments": told})
-        return
-    if not told:
-        nxc.note("nothing is deployed in this project")
-    for one in told:
-        if one["status"] is None:
-            nxc.tell(f"{one['id']}  unreadable: {one['trouble']}")
-            continue
-        nxc.tell(f"{one['id']}  {one['status']}  {one['flavour']}  since {one['created']}")
-        rows = [
-            (n["name"], n["role"], n["state"], next(iter(n["addresses"]), ""), n["cause"])
-            for n in one["nodes"]
-        ]
-        nxc.tell_table(rows, indent="  ")
 
 
 def logs(

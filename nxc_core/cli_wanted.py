@@ -14,7 +14,7 @@ from nxc_core.config import read_option, read_role
 from nxc_core.errors import ConfigError, UsageError
 
 if TYPE_CHECKING:
-    from nxc_core.model import Json
+    from nxc_core.model import Json, Policy
 
 DEFAULT_FLAVOUR = "vm-ramdisk"
 
@@ -104,6 +104,27 @@ class Spread:
 
 
 @frozen(kw_only=True)
+class Enough:
+    """Which machines to use, how many nodes are enough, and what is tried for them."""
+
+    machines: Annotated[
+        str | None,
+        typer.Option("--machines", "-m", metavar="HOSTS|FILE", help="Machines to use, or a file of them."),
+    ] = None
+    spare: Annotated[
+        int | None,
+        typer.Option("--spare", metavar="N", min=0, help="Machines held beyond those needed."),
+    ] = None
+    least: Annotated[
+        list[str] | None,
+        typer.Option("--min", metavar="ROLE=N", help="So many ready nodes of a role are enough."),
+    ] = None
+    retries: Annotated[
+        int | None, typer.Option("--retries", metavar="N", min=0, help="Further tries of a node that fails.")
+    ] = None
+
+
+@frozen(kw_only=True)
 class Target:
     """What the session is to be called with."""
 
@@ -126,8 +147,12 @@ _BASE_OPTIONS = {
 """What on the command line is a base's option, whichever base it is."""
 
 
-def settle(nxc: Invocation, wanted: Wanted) -> Target:
+def settle(nxc: Invocation, wanted: Wanted, enough: Enough | None = None) -> Target:
     """Put options, settings and defaults together. Raises ConfigError for a driver that does not exist."""
+    for key in ("machines", "spare", "retries") if enough else ():
+        value = getattr(enough, key)
+        if value is not None:
+            nxc.override(key, value, f"--{key}")
     named, named_flavour = _find_named(nxc, wanted)
     if named_flavour is not None:
         nxc.override("flavour", named_flavour, "--composition")
@@ -155,6 +180,8 @@ def settle(nxc: Invocation, wanted: Wanted) -> Target:
         options.setdefault(base, {})["composition"] = named
     if wanted.lean:
         options.setdefault(flavour, {})["lean"] = True
+    if enough is not None:
+        _give_machines(nxc, flavour, options)
     jobs = settings.get("jobs")[0]
     return Target(
         source=source, flavour=flavour, base=base, options=options, jobs=jobs if isinstance(jobs, int) else 1
@@ -198,6 +225,41 @@ def default_flavour(nxc: Invocation) -> str:
     if DEFAULT_FLAVOUR in known or len(known) != 1:
         return DEFAULT_FLAVOUR
     return known[0]
+
+
+def _give_machines(nxc: Invocation, flavour: str, options: dict[str, dict[str, Json]]) -> None:
+    """Hand the machines to the flavour. Those of a configuration file are for the flavours that take any."""
+    from attrs import fields
+
+    given, origin = nxc.settings.text("machines"), nxc.settings.get("machines")[1]
+    if given is None:
+        return
+    driver = nxc.session().plugins.flavour(flavour)
+    if "machines" in {one.name for one in fields(driver.options_type)}:
+        path = nxc.path(Path(given)) if origin == "--machines" else Path(given)
+        options.setdefault(flavour, {})["machines"] = str(path.resolve()) if path.is_file() else given
+    elif origin == "--machines":
+        raise ConfigError(
+            f"flavour {flavour} makes its machines itself: it takes no -m",
+            hint="leave it out, or choose a flavour that uses machines there are (`nxc flavour list`)",
+        )
+
+
+def read_policy(nxc: Invocation, enough: Enough) -> Policy | None:
+    """Return how many nodes are enough, and what is tried for them; None where nothing says."""
+    from nxc_core.config import read_minimum
+    from nxc_core.model import Policy
+
+    settings = nxc.settings
+    minimum = settings.minimum() | dict(read_minimum(text) for text in enough.least or ())
+    spare, retries = (settings.get(key)[0] for key in ("spare", "retries"))
+    if not minimum and spare is None and retries is None:
+        return None
+    return Policy(
+        minimum=minimum,
+        spares=spare if isinstance(spare, int) else 0,
+        retries=retries if isinstance(retries, int) else 0,
+    )
 
 
 def _check_driver(nxc: Invocation, driver: str, used: tuple[str, str]) -> None:

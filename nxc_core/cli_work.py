@@ -9,8 +9,8 @@ import typer
 
 from nxc_core.cli_complete import complete_deployments
 from nxc_core.cli_context import Invocation
-from nxc_core.cli_wanted import Spread, Target, Wanted, settle, spread
-from nxc_core.errors import ConfigError, NxcError, UsageError
+from nxc_core.cli_wanted import Enough, Spread, Target, Wanted, read_policy, settle, spread
+from nxc_core.errors import ConfigError, DeployError, NxcError, UsageError
 
 if TYPE_CHECKING:
     from nxc_core.model import Composition
@@ -92,23 +92,39 @@ def _tell_plan(nxc: Invocation, target: Target, as_json: bool) -> None:
 
 
 def _start(
-    nxc: Invocation, target: Target, given: Spread, *, fresh: bool, accept: Accept | None = None
+    nxc: Invocation,
+    target: Target,
+    given: Spread,
+    enough: Enough,
+    *,
+    fresh: bool,
+    accept: Accept | None = None,
 ) -> Running:
-    return nxc.session().start(
-        target.source,
-        flavour=target.flavour,
-        base=target.base,
-        options=target.options,
-        fresh=fresh,
-        jobs=target.jobs,
-        accept=accept,
-        **spread(nxc, given),
-    )
+    from nxc_core.cli_status import tell_outcomes
+
+    try:
+        running = nxc.session().start(
+            target.source,
+            flavour=target.flavour,
+            base=target.base,
+            options=target.options,
+            policy=read_policy(nxc, enough),
+            fresh=fresh,
+            jobs=target.jobs,
+            accept=accept,
+            **spread(nxc, given),
+        )
+    except DeployError as error:
+        if error.deployment:
+            tell_outcomes(nxc, error.deployment)
+        raise
+    tell_outcomes(nxc, running.id)
+    return running
 
 
 def _tell_running(nxc: Invocation, running: Running, as_json: bool) -> None:
     if as_json:
-        from nxc_core.cli_nodes import describe
+        from nxc_core.cli_status import describe
 
         nxc.tell_json(describe(nxc.session(), running.id))
     else:
@@ -119,6 +135,7 @@ def start(
     nxc: Invocation,
     wanted: Wanted,
     given: Spread,
+    enough: Enough,
     new: Annotated[bool, typer.Option("--new", help="Start another beside one that runs already.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the deployment as JSON.")] = False,
 ) -> None:
@@ -127,13 +144,14 @@ def start(
     Goes on with a start that was interrupted; what runs already is left as it is. Prints its id.
     """
     refuse_elsewhere()
-    _tell_running(nxc, _start(nxc, settle(nxc, wanted), given, fresh=new), as_json)
+    _tell_running(nxc, _start(nxc, settle(nxc, wanted, enough), given, enough, fresh=new), as_json)
 
 
 def up(
     nxc: Invocation,
     wanted: Wanted,
     given: Spread,
+    enough: Enough,
     test: Annotated[
         bool, typer.Option("--test", "-t", help="Run the test script, then take all down.")
     ] = False,
@@ -146,10 +164,10 @@ def up(
     Without -t it is left running. What fails is taken down, and so is what was tested; --keep leaves both.
     """
     refuse_elsewhere()
-    target = settle(nxc, wanted)
+    target = settle(nxc, wanted, enough)
     session = nxc.session()
     try:
-        running = _start(nxc, target, given, fresh=new or test, accept=_check_test if test else None)
+        running = _start(nxc, target, given, enough, fresh=new or test, accept=_check_test if test else None)
         if test:
             _test(nxc, running)
     except BaseException as error:

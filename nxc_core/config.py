@@ -54,8 +54,11 @@ KEYS: Mapping[str, Key] = {
     "offline": Key(kind=bool, help="open no socket off this machine"),
     "mirror": Key(kind=str, help="mirror of the base's packages"),
     "jobs": Key(kind=int, help="how much is built at once"),
+    "spare": Key(kind=int, help="machines held beyond one for each node"),
+    "retries": Key(kind=int, help="further tries of a node that fails"),
+    "machines": Key(kind=str, help="machines to use: host,host or a file"),
 }
-TABLES = ("options", "roles")
+TABLES = ("options", "roles", "min")
 _SPELT = {str: "a text", bool: "true or false", int: "a whole number"}
 
 
@@ -99,6 +102,14 @@ class Settings:
         for key, setting in self.values.items():
             if key.startswith("roles."):
                 found[key.partition(".")[2]] = read_nodes(setting.value, f"{setting.origin}: {key}")
+        return found
+
+    def minimum(self) -> dict[str, int]:
+        """Return how many nodes of each role are enough."""
+        found = {}
+        for key, setting in self.values.items():
+            if key.startswith("min."):
+                found[key.partition(".")[2]] = read_count(setting.value, f"{setting.origin}: {key}")
         return found
 
 
@@ -146,6 +157,14 @@ def read_nodes(value: Json, where: str) -> int | tuple[str, ...]:
     raise ConfigError(f"{where}: {value!r} is not {_ROLE_VALUE}", hint="write 3, or foo,bar")
 
 
+def read_count(value: Json, where: str) -> int:
+    """Read how many nodes of a role are enough."""
+    nodes = read_nodes(value, where)
+    if not isinstance(nodes, int):
+        raise ConfigError(f"{where}: {value!r} is not a number of nodes", hint="write it as a whole number")
+    return nodes
+
+
 def read_option(text: str) -> tuple[str, str]:
     """Split ``driver.option=value`` into its flat key and value."""
     left, sign, value = text.partition("=")
@@ -161,6 +180,14 @@ def read_role(text: str) -> tuple[str, int | tuple[str, ...]]:
     if not (sign and role.strip()):
         raise ConfigError(f"{text!r} is not ROLE=NODES", hint="as in -r client=3 or -r server=foo,bar")
     return role.strip(), read_nodes(value, f"-r {text}")
+
+
+def read_minimum(text: str) -> tuple[str, int]:
+    """Split ``role=3``."""
+    role, sign, value = text.partition("=")
+    if not (sign and role.strip()):
+        raise ConfigError(f"{text!r} is not ROLE=N", hint="as in --min client=8")
+    return role.strip(), read_count(value, f"--min {text}")
 
 
 def _read_file(path: Path, *, is_project: bool) -> dict[str, Setting]:
@@ -223,11 +250,9 @@ def _read_table(table: str, value: object, place: _Place) -> Iterator[tuple[str,
         )
     for name, inner in value.items():
         where = place.at(table, name)
-        if table == "roles":
-            yield (
-                f"roles.{name}",
-                Setting(value=_as_json(read_nodes(inner, f"{where}: {name}")), origin=where),
-            )
+        if table in ("roles", "min"):
+            read = read_nodes if table == "roles" else read_count
+            yield f"{table}.{name}", Setting(value=_as_json(read(inner, f"{where}: {name}")), origin=where)
             continue
         if not isinstance(inner, dict):
             raise ConfigError(
@@ -260,9 +285,9 @@ def _read_environment(environ: Mapping[str, str], start: Path) -> dict[str, Sett
             continue
         if key == "options":
             found |= {k: Setting(value=v, origin=name) for k, v in map(read_option, _split(text, name))}
-        elif key == "roles":
+        elif key in ("roles", "min"):
             pairs = [read_role(word) for word in _split(text, name)]
-            found |= {f"roles.{role}": Setting(value=_as_json(nodes), origin=name) for role, nodes in pairs}
+            found |= {f"{key}.{role}": Setting(value=_as_json(nodes), origin=name) for role, nodes in pairs}
         else:
             value = _settle(key, _read_word(key, text, name), start, name)
             found[key] = Setting(value=value, origin=name)
@@ -290,8 +315,11 @@ def _read_word(key: str, text: str, name: str) -> Json:
 def _settle(key: str, value: Any, folder: Path, where: str) -> Any:
     if key == "composition":
         return str((folder / str(value)).resolve())
-    if key == "jobs" and isinstance(value, int) and value < 1:
-        raise ConfigError(f"{where}: jobs is {value}", hint="give at least 1")
+    if key == "machines" and (folder / str(value)).is_file():
+        return str((folder / str(value)).resolve())
+    least = {"jobs": 1, "spare": 0, "retries": 0}.get(key)
+    if least is not None and isinstance(value, int) and value < least:
+        raise ConfigError(f"{where}: {key} is {value}", hint=f"give at least {least}")
     return value
 
 

@@ -22,9 +22,10 @@ from nxc_core.model import (
     Outcome,
     Plan,
     Policy,
+    Quarantined,
     Status,
 )
-from nxc_core.state import Workspace
+from nxc_core.state import Journal, Workspace
 
 
 @frozen(kw_only=True)
@@ -34,6 +35,9 @@ class Summary:
     id: str
     deployment: Deployment | None = None
     outcomes: Mapping[str, Outcome] = field(factory=dict)
+    quarantined: Mapping[str, Quarantined] = field(factory=dict)
+    bound: bool = False
+    """Whether its nodes run on machines that were held for them."""
     status: Status | None = None
     trouble: str = ""
 
@@ -61,7 +65,7 @@ def describe(
                 build=build.id,
             ),
         ),
-        networks=identity.make_networks(id, specs, taken),
+        networks=identity.make_networks(id, specs, taken) if driver.addressing == "nxc" else (),
         specs=specs,
         instances=identity.make_instances(specs),
         policy=policy,
@@ -87,6 +91,13 @@ def mark(workspace: Workspace, deployment: Deployment, status: Status) -> Deploy
     return deployment
 
 
+def bound(deployment: Deployment, journal: Journal) -> Deployment:
+    """Return a deployment with what its journal says: nodes on their machines, the platform's networks."""
+    machines, networks = journal.bindings(), journal.networks()
+    specs = tuple(evolve(spec, machine=machines.get(spec.name, spec.machine)) for spec in deployment.specs)
+    return evolve(deployment, specs=specs, networks=deployment.networks if networks is None else networks)
+
+
 def make_plan(workspace: Workspace, deployment: Deployment, build: Build, driver: Flavour[Any]) -> Plan:
     """Return what the driver is to bring up; writes keys and node documents where they are missing."""
     folder = workspace.deployment_dir(deployment.id)
@@ -106,6 +117,8 @@ def draw_plan(folder: Path, deployment: Deployment, build: Build, documents: Map
         known_hosts=folder / "known_hosts",
         parameters=deployment.parameters,
         roles={role.name: role for role in deployment.composition.roles},
+        all_nodes=deployment.specs,
+        policy=deployment.policy,
     )
 
 
@@ -133,7 +146,7 @@ def find_resumable(
 def live_subnets(summaries: Iterable[Summary]) -> set[str]:
     """Return the subnets of deployments that are not stopped, whether or not they are in use by now."""
     live = [s.deployment for s in summaries if s.deployment and s.status is not Status.STOPPED]
-    return {network.subnet for deployment in live for network in deployment.networks}
+    return {one.subnet for deployment in live for one in deployment.networks if one.subnet}
 
 
 def find(workspace: Workspace, id: str | None = None, *, stopped: bool = False) -> str:
@@ -162,10 +175,18 @@ def summarise_all(workspace: Workspace) -> list[Summary]:
 def summarise(workspace: Workspace, id: str) -> Summary:
     """Read where a deployment is; raises nothing."""
     try:
-        deployment = workspace.load(id)
-        outcomes = workspace.journal(id).outcomes()
+        journal = workspace.journal(id)
+        deployment = bound(workspace.load(id), journal)
+        outcomes = journal.outcomes()
     except FileNotFoundError:
         return Summary(id=id, trouble=f"it was never started (`nxc down {id}` takes away what is left)")
     except (StateError, OSError) as error:
         return Summary(id=id, trouble=str(error))
-    return Summary(id=id, deployment=deployment, outcomes=outcomes, status=deployment.status)
+    return Summary(
+        id=id,
+        deployment=deployment,
+        outcomes=outcomes,
+        quarantined=journal.quarantined(),
+        bound=bool(journal.bindings() or journal.quarantined()),
+        status=deployment.status,
+    )

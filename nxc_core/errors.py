@@ -64,9 +64,13 @@ class BuildError(NxcError):
 
 
 class DeployError(NxcError):
-    """Nodes did not come up."""
+    """Nodes did not come up. ``deployment`` is the id of what is left of it, if anything."""
 
     exit_code = 7
+
+    def __init__(self, message: str, *, hint: str = "", deployment: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.deployment = deployment
 
 
 class CommandError(NxcError):

@@ -90,11 +90,15 @@ class Running(Mapping[str, NodeHandle]):
         """See which nodes still live, and return where each has got to; a dead one is ``lost``."""
         nodes = self.op.journal.nodes()
         outcomes = self.op.journal.outcomes()
-        for name, outcome in outcomes.items():
-            if outcome.state is NodeState.READY and name in nodes:
-                seen = self.flavour.observe(nodes[name], self.op)
-                if not seen.alive:
-                    outcomes[name] = Outcome(node=name, state=NodeState.LOST, cause=seen.detail)
+        ready = [n for n, outcome in outcomes.items() if outcome.state is NodeState.READY and n in nodes]
+        flavour = self.flavour  # made here: threads would each make one
+        for name, seen in zip(
+            ready, self.op.map(lambda n: flavour.observe(nodes[n], self.op), ready), strict=True
+        ):
+            if not seen.alive:
+                outcomes[name] = evolve(
+                    outcomes[name], state=NodeState.LOST, cause=seen.detail, step=seen.step
+                )
         return outcomes
 
     def forget_failures(self) -> None:

@@ -10,23 +10,19 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from attrs import evolve
 
-from nxc_core import building, choosing, deploying, exporting, identity, paths, projects, state
+from nxc_core import building, choosing, deploying, exporting, identity, paths, projects, starting, state
 from nxc_core.choosing import Choice
 from nxc_core.deploying import Summary
-from nxc_core.errors import Interrupted, NxcError, StateError
-from nxc_core.flavour import Flavour
+from nxc_core.errors import StateError
 from nxc_core.model import (
     Build,
     Composition,
-    Deployment,
     Event,
     Json,
     Kind,
-    NodeSpec,
     Policy,
     Status,
 )
@@ -34,8 +30,8 @@ from nxc_core.operation import Operation
 from nxc_core.plugins import Broken, Plugins
 from nxc_core.running import Running
 from nxc_core.state import Journal, Workspace
-from nxc_core.teardown import hold, take_down
-from nxc_core.verdict import check_needs, judge, negotiate, not_up, several_failed
+from nxc_core.teardown import take_down
+from nxc_core.verdict import check_needs, check_policy, judge, negotiate
 
 Sink = Callable[[Event], None]
 DriverOptions = Mapping[str, Mapping[str, Json]]
@@ -86,14 +82,15 @@ class Session:
             for sink in self.sinks:
                 sink(event)
             for broken in self.plugins.tell(event):
-                self._say(
+                self.say(
                     f"observer {broken.name} failed and is ignored from now on: {broken.reason}",
                     topic="warning",
                 )
 
         return emit
 
-    def _say(self, message: str, *, topic: str = "step", node: str | None = None) -> None:
+    def say(self, message: str, *, topic: str = "step", node: str | None = None) -> None:
+        """Tell those who listen to this session."""
         for sink in self.sinks:
             sink(Event(time=time.time(), topic=topic, message=message, node=node))
 
@@ -199,7 +196,8 @@ class Session:
         """Build and deploy a composition, or go on with an interrupted start of the same.
 
         One that runs already is returned as it is, unless ``fresh`` asks for another beside it.
-        ``accept`` may refuse what was read before anything is built.
+        ``policy`` says how many nodes are enough and what is tried for them; it stands above that of an
+        interrupted start. ``accept`` may refuse what was read before anything is built.
         Raises PreflightError, before anything is built, when the flavour cannot start anything here, and
         DeployError when too few nodes came up; the deployment is then left for a look.
         """
@@ -207,12 +205,18 @@ class Session:
         driver = self.plugins.flavour(flavour, options.get(flavour))
         op = self.operation(self.workspace.root, "start")
         driver.require(op)
+
+        def check(composition: Composition) -> None:
+            check_policy(policy or Policy(), identity.distribute(composition, roles), driver)
+            if accept is not None:
+                accept(composition)
+
         build = self.build(
-            source, flavour=flavour, base=base, options=options, roles=roles, jobs=jobs, accept=accept
+            source, flavour=flavour, base=base, options=options, roles=roles, jobs=jobs, accept=check
         )
         specs = identity.distribute(build.composition, roles)
         with op.alone(self.workspace.root / "lock", "this project"):
-            found = None if fresh else self._find_resumable(build, flavour, specs)
+            found = None if fresh else starting.find_resumable(self, build, flavour, specs)
             if found is None:
                 taken = {*driver.taken(op), *deploying.live_subnets(self.deployments())}
                 deployment = deploying.describe(
@@ -227,65 +231,15 @@ class Session:
                 deploying.create(self.workspace, deployment, build)
                 self._made.append((threading.get_ident(), deployment.id))
         if found is None:
-            return self._deploy(deployment, build, driver)
+            return starting.deploy(self, deployment, build, driver)
         running = self.attach(found.id)
+        found = evolve(found, policy=policy or found.policy)
         outcomes = running.look()
         if found.status in (Status.RUNNING, Status.DEGRADED) and judge(found, outcomes) is found.status:
-            self._say(f"{found.id} is running already (another: --new)")
+            self.say(f"{found.id} is running already (another: --new)")
             return running
-        self._say(f"going on with {found.id}, which is {found.status}")
-        return self._deploy(found, build, driver, resumed=running)
-
-    def _find_resumable(self, build: Build, flavour: str, specs: Sequence[NodeSpec]) -> Deployment | None:
-        found, others = deploying.find_resumable(self.deployments(), build, flavour, specs)
-        for other in others:
-            self._say(
-                f"{other} runs another build or other nodes of this composition; another starts beside it"
-                f" (`nxc down {other}` removes it)",
-                topic="warning",
-            )
-        return found
-
-    def _deploy(
-        self, deployment: Deployment, build: Build, driver: Flavour[Any], *, resumed: Running | None = None
-    ) -> Running:
-        folder = self.workspace.deployment_dir(deployment.id)
-        op = self.operation(folder, deployment.id)
-        paths.private(op.runtime)
-        with state.locked(folder / "lock", what=deployment.id):
-            if resumed is not None:
-                if self.workspace.load(deployment.id).status is Status.STOPPED:
-                    raise StateError(f"{deployment.id} was taken down meanwhile", hint="start again")
-                resumed.forget_failures()  # only under the lock: another nxc may be booting these nodes
-            deployment = deploying.mark(self.workspace, deployment, Status.DEPLOYING)
-            try:
-                plan = deploying.make_plan(self.workspace, deployment, build, driver)
-                op.step(
-                    f"starting {len(plan.nodes)} nodes on {driver.name}",
-                    topic="deploy",
-                    deployment=deployment.id,
-                )
-                hold(self.plugins, build, op)
-                self.plugins.deploy(driver, plan, op)
-            except (Interrupted, KeyboardInterrupt):
-                # Status stays "deploying": `nxc start` goes on from the journal.
-                raise Interrupted(
-                    f"interrupted while starting {deployment.id}",
-                    hint=f"`nxc start` goes on with it, `nxc down {deployment.id}` removes it",
-                ) from None
-            except NxcError as error:
-                deploying.mark(self.workspace, deployment, Status.FAILED)
-                error.hint = error.hint or f"`nxc down {deployment.id}` removes what is left"
-                raise
-            except ExceptionGroup as group:
-                deploying.mark(self.workspace, deployment, Status.FAILED)
-                raise (several_failed(deployment, group) or group) from group
-            deployment = deploying.mark(self.workspace, deployment, judge(deployment, op.journal.outcomes()))
-        running = Running(self, deployment, op)
-        if deployment.status is Status.FAILED:
-            raise not_up(deployment, op.journal.outcomes())
-        op.step(deployment.status.value, topic="deployed", deployment=deployment.id)
-        return running
+        self.say(f"going on with {found.id}, which is {found.status}")
+        return starting.deploy(self, found, build, driver, resumed=running)
 
     def export(
         self,
@@ -329,7 +283,7 @@ class Session:
         """Return a deployment by its id, a unique beginning of it, or the only live one."""
         id = self.find(id)
         try:
-            deployment = self.workspace.load(id)
+            deployment = deploying.bound(self.workspace.load(id), self.workspace.journal(id))
         except FileNotFoundError as error:
             told = f"{id} was never started: {error.filename} is not there"
             raise StateError(told, hint=f"`nxc down {id}` takes away what is left") from error
@@ -365,6 +319,7 @@ class Session:
         options: DriverOptions | None = None,
         roles: Wanted | None = None,
         parameters: Mapping[str, Json] | None = None,
+        policy: Policy | None = None,
         keep: bool = False,
     ) -> Iterator[Running]:
         """Build, start, and take down on any exit, also when the start itself fails, unless ``keep``."""
@@ -379,6 +334,7 @@ class Session:
                     options=options,
                     roles=roles,
                     parameters=parameters,
+                    policy=policy,
                     fresh=True,
                 )
             finally:  # what another nxc starts in this project meanwhile is none of our business

@@ -7,8 +7,18 @@ from typing import Any
 
 from nxc_core.base import Base
 from nxc_core.errors import ConfigError, DeployError, NxcError
-from nxc_core.flavour import Flavour
-from nxc_core.model import Composition, Deployment, Kind, NodeState, Outcome, Status
+from nxc_core.flavour import Flavour, Reserving
+from nxc_core.model import (
+    Composition,
+    Deployment,
+    Kind,
+    NodeSpec,
+    NodeState,
+    Outcome,
+    Policy,
+    Quarantined,
+    Status,
+)
 
 
 def negotiate(base: Base[Any], flavour: Flavour[Any], kinds: Sequence[Kind] = ()) -> Kind:
@@ -54,21 +64,64 @@ def check_needs(composition: Composition, flavour: Flavour[Any]) -> None:
                 )
 
 
-def not_up(deployment: Deployment, outcomes: Mapping[str, Outcome]) -> DeployError:
+def check_policy(policy: Policy, specs: Sequence[NodeSpec], flavour: Flavour[Any]) -> None:
+    """Refuse a policy that cannot be met, before anything is built."""
+    counts: dict[str, int] = {}
+    for spec in specs:
+        counts[spec.role] = counts.get(spec.role, 0) + 1
+    for role, least in policy.minimum.items():
+        if role not in counts:
+            raise ConfigError(
+                f"at least {least} nodes of {role} are wanted, and there is no such role",
+                hint=f"roles with nodes are: {', '.join(counts)}",
+            )
+        if least > counts[role]:
+            raise ConfigError(
+                f"at least {least} nodes of {role} are wanted, and there are {counts[role]}",
+                hint=f"ask for fewer (--min {role}={counts[role]}), or for more nodes (-r {role}={least})",
+            )
+    if policy.spares and not isinstance(flavour, Reserving):
+        raise ConfigError(
+            f"{flavour.name} makes its machines itself: none can be spare",
+            hint="leave out --spare; --retries tries a node again",
+        )
+
+
+LISTED = 10
+"""Failed nodes that an error lists, at most."""
+
+
+def not_up(
+    deployment: Deployment, outcomes: Mapping[str, Outcome], bad: Mapping[str, Quarantined]
+) -> DeployError:
+    """Say which nodes did not come up, where and at which step, and which machines were left out."""
     lines = []
     missing = 0
     for spec in deployment.specs:
         outcome = outcomes.get(spec.name)
         if outcome is None or outcome.state is not NodeState.READY:
             missing += 1
-            cause = outcome.cause if outcome else "it was never started"
-            lines.append(f"  {spec.name} ({spec.role}): {cause}")
-            if outcome and outcome.last_line:
-                lines.append(f"    last line: {outcome.last_line}")
+            if missing <= LISTED:
+                lines += _spell_failure(spec, outcome)
+    if missing > LISTED:
+        lines.append(f"  and {missing - LISTED} more (`nxc status` lists them)")
+    lines += [
+        f"  {one.machine} was left out ({one.step}): {one.cause}" for one in list(bad.values())[:LISTED]
+    ]
     return DeployError(
         f"{missing} of {len(deployment.specs)} nodes did not come up:\n" + "\n".join(lines),
         hint=f"`nxc logs NODE` shows a console, `nxc down {deployment.id}` removes what is left",
+        deployment=deployment.id,
     )
+
+
+def _spell_failure(spec: NodeSpec, outcome: Outcome | None) -> list[str]:
+    if outcome is None:
+        return [f"  {spec.name} ({spec.role}): it was never started"]
+    place = " on ".join(part for part in (spec.role, outcome.machine) if part)
+    step = f", {outcome.step}" if outcome.machine and outcome.step else ""
+    lines = [f"  {spec.name} ({place}{step}): {outcome.cause}"]
+    return [*lines, f"    last line: {outcome.last_line}"] if outcome.last_line else lines
 
 
 def several_failed(deployment: Deployment, group: ExceptionGroup[Exception]) -> DeployError | None:
