@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from attrs import evolve
 
 from nxc_core import CommandError, ConfigError, Operation
 from nxc_core.model import Machine, NodeState, Plan
 from nxc_kexec import addresses, steps
-from nxc_kexec.claims import MACHINE, Station, claim
+from nxc_kexec.claims import MACHINE, Station, claim, hang_up
 from nxc_kexec.facts import HELD, Facts
 from nxc_kexec.former import resolve
 from nxc_kexec.giving import is_ours
@@ -19,9 +20,10 @@ from nxc_kexec.images import image_of
 from nxc_kexec.machines import Contact, configured, read_machines
 from nxc_kexec.options import KexecOptions
 from nxc_kexec.steps import Steps
-from nxc_kexec.trouble import Trouble
+from nxc_kexec.trouble import Trouble, several
 
 Seen = dict[str, Facts]
+T = TypeVar("T")
 AT_ONCE = 128
 """Machines that are worked on at the same time: where some hang, the others go on."""
 
@@ -117,24 +119,35 @@ def look_and_hold(options: KexecOptions, plan: Plan, stations: Mapping[str, Stat
         for role in plan.artifact.roles
         for name, size in image_of(plan.artifact, role).sizes.items()
     }
-    op.step(f"looking at {len(asked)} machines")
+    op.step(f"looking at {several(asked)}")
     seen: Seen = {}
-    for one, answer in zip(
-        asked, op.flows([_see(one, options, sizes, op) for one in asked], limit=AT_ONCE), strict=True
-    ):
-        if isinstance(answer, Facts):
-            seen[one.name] = answer
-        elif answer is not None:
-            quarantine(one, answer, op)
-    _note(stations, seen, options, op)
-    held = [one for one in asked if one.name in seen and seen[one.name].holder != op.name]
-    for one, answer in zip(
-        held, op.flows([steps.hold(one, options, op) for one in held], limit=AT_ONCE), strict=True
-    ):
-        if isinstance(answer, Exception):
-            del seen[one.name]
-            quarantine(one, answer, op)
+    try:
+        for one, found in _each(asked, [_see(one, options, sizes, op) for one in asked], op):
+            if found is not None:
+                seen[one.name] = found
+        _note(stations, seen, options, op)
+        free = [one for one in asked if one.name in seen and seen[one.name].holder != op.name]
+        held = [one.name for one, _ in _each(free, [steps.hold(one, options, op) for one in free], op)]
+        seen = {name: found for name, found in seen.items() if found.holder == op.name or name in held}
+    finally:
+        if len(seen) < len(plan.nodes):  # what follows may be the end
+            hang_up(asked)
+    hang_up(one for one in asked if one.name not in seen)
     return seen
+
+
+def _each(
+    stations: Sequence[Station], flows: Sequence[Steps[T]], op: Operation
+) -> Iterator[tuple[Station, T]]:
+    """Drive a flow for each machine; one that meets trouble is quarantined."""
+    for one, answer in zip(stations, op.flows(flows, limit=AT_ONCE), strict=True):
+        if isinstance(answer, Trouble):
+            told = f"{answer.step}: {answer.told}"
+            op.quarantine(one.name, told, step=answer.step, last_line=answer.last_line)
+        elif isinstance(answer, Exception):
+            raise answer
+        else:
+            yield one, answer
 
 
 def _see(
@@ -158,13 +171,6 @@ def _note(stations: Mapping[str, Station], seen: Seen, options: KexecOptions, op
     for name, found in seen.items():
         folder = f"{options.folder}/{HELD}"
         op.note(stations[name].claim, held=True, folder=folder, boot=found.boot, facts=told[name])
-
-
-def quarantine(station: Station, answer: Exception, op: Operation) -> None:
-    """Leave a machine out; raises what is no trouble of that machine."""
-    if not isinstance(answer, Trouble):
-        raise answer
-    op.quarantine(station.name, f"{answer.step}: {answer.told}", step=answer.step, last_line=answer.last_line)
 
 
 def all_machines(stations: Mapping[str, Station]) -> list[Machine]:

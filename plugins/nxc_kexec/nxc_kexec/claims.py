@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from attrs import frozen
 
 from nxc_core import Operation
 from nxc_core.commands import Command
 from nxc_core.connect import CONNECT_TIMEOUT
+from nxc_core.flows import Flow, run_flows
 from nxc_core.identity import alias
 from nxc_core.model import Json, Machine, Node, NodeSpec, Resource, SshEndpoint
 from nxc_core.state import structure, unstructure
@@ -135,3 +136,12 @@ def on_node(end: SshEndpoint, argv: Sequence[str], *, timeout: float) -> Command
     words = ["-J", end.jump] if end.jump else ["-F", "/dev/null"]
     words += [word for option in options for word in ("-o", option)]
     return Command(argv=("ssh", *words, end.host, "--", *argv), timeout=timeout)
+
+
+def hang_up(stations: Iterable[Station]) -> None:
+    """Close shared connections, also when interrupted."""
+    run_flows([_close(one) for one in stations if one.way.control.exists()])
+
+
+def _close(station: Station) -> Flow[None]:
+    yield station.way.close()

@@ -9,24 +9,23 @@ from typing import TypeVar
 from attrs import frozen
 
 from nxc_core import CommandError, DeployError, Operation
-from nxc_core.flows import run_flows
 from nxc_core.model import Artifact, Node, NodeDocument, NodeSpec, NodeState, Outcome, Plan
 from nxc_core.state import load
 from nxc_kexec import giving, identity, images, steps
 from nxc_kexec.booking import AT_ONCE, Seen
-from nxc_kexec.claims import Station, make_node
+from nxc_kexec.claims import Station, hang_up, make_node
 from nxc_kexec.facts import Facts
 from nxc_kexec.images import Image
 from nxc_kexec.options import KexecOptions
 from nxc_kexec.settling import digest_hosts
 from nxc_kexec.steps import Steps
-from nxc_kexec.trouble import Trouble
+from nxc_kexec.trouble import Trouble, several
 from nxc_kexec.watch import Watch
 
 T = TypeVar("T")
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, eq=False)
 class Job:
     """A node to be started on a machine."""
 
@@ -55,7 +54,10 @@ def deploy(
         for spec in plan.nodes
         if spec.machine in stations
     ]
-    start(options, plan.artifact, jobs, seen, watch, op)
+    try:
+        start(options, plan.artifact, jobs, seen, watch, op)
+    finally:
+        hang_up(stations.values())  # spares, too
 
 
 def start(
@@ -81,16 +83,7 @@ def start(
         flows = [_launch(job, facts, options, artifact, watch, op) for job, facts in there.items()]
         _each(list(there), flows, op)
     finally:
-        hang_up([job.station for job in jobs])
-
-
-def hang_up(stations: Sequence[Station]) -> None:
-    """Close shared connections, also when interrupted: none outlives the step that needs it."""
-    run_flows([_close(one) for one in stations if one.way.control.exists()])
-
-
-def _close(station: Station) -> Steps[None]:
-    yield station.way.close()
+        hang_up(job.station for job in jobs)
 
 
 def _each(jobs: Sequence[Job], flows: Sequence[Steps[T]], op: Operation) -> dict[Job, T]:
@@ -156,7 +149,7 @@ def _bring(
         groups.setdefault(images.image_of(artifact, job.spec.role), []).append(job)
     for image, jobs in groups.items():
         size = sum(image.sizes.values()) >> 20
-        op.step(f"bringing the image ({size} MiB) to {len(jobs)} machines")
+        op.step(f"bringing the image ({size} MiB) to {several(jobs)}")
         digests = image.digests()
         if options.shared:
             folder = images.publish(image, options, op)

@@ -141,7 +141,7 @@ _CAUSES = (
         "it does not accept our key: ssh offered too many",
         "give the right one: key=PATH in the machine file",
     ),
-    ("Connection refused", "it refuses connections", "is its sshd running, and is the port right?"),
+    ("Connection refused", "the connection was refused", "is its sshd running, and is the port right?"),
     ("No route to host", "it cannot be reached (no route to host)", "is it on, and in this network?"),
     ("Network is unreachable", "its network cannot be reached", "is this machine connected?"),
     ("Connection timed out", "it does not answer", "is it on, and does no firewall stand between?"),
@@ -156,7 +156,7 @@ _CAUSES = (
     ("kex_exchange_identification", "what answers there is no ssh server", "is the port right?"),
 )
 PASSING = (
-    "refuses",
+    "was refused",
     "no route",
     "network cannot",
     "does not answer",

@@ -26,7 +26,8 @@ PAUSE = Command(argv=("sleep", "1"), timeout=10)
 ARCH = "x86_64"
 LOST = 255
 """What ssh itself ends with."""
-APPEND_FAILED = 97
+APPEND_FAILED, LOAD_FAILED = 97, 98
+"""Exit codes of ours; the failed kexec's own, which may be that of ssh, is told in words."""
 _HOLD = (
     'f=$1 me=$2; umask 022; t=$f.$me; mkdir -p "$t" && echo "$me" >"$t/holder" || exit 1; '
     'mv -T "$t" "$f" 2>/dev/null && exit 0; rm -rf "$t"; '
@@ -35,7 +36,7 @@ _HOLD = (
 """Renaming is what decides between two that come at once: a folder with something in it is not replaced."""
 _LOAD = (
     'f=$1 size=$2; shift 2; umask 077; chmod 600 "$f" && truncate -s "$size" "$f" && cat >>"$f" || exit '
-    f'{APPEND_FAILED}; exec "$@"'
+    f'{APPEND_FAILED}; "$@" && exit; echo "exit $?" >&2; exit {LOAD_FAILED}'
 )
 _LAUNCH = (
     'cd / && f=$1 && shift && nohup setsid sh -c \'sleep 0.5; timeout 20 sync; exec "$@"\' sh "$@" '
@@ -144,7 +145,8 @@ def load(station: Station, found: Facts, media: Media, identity: bytes, options:
 def _not_loaded(error: CommandError, station: Station, options: KexecOptions) -> Trouble:
     if error.code in (LOST, None):
         return refusal(error, "load", station.contact, options.load)
-    last = _last(error.stderr)
+    said, _, code = error.stderr.rstrip().rpartition("exit ")
+    last = _last(said or error.stderr)
     if error.code == APPEND_FAILED:
         return Trouble(
             step="load",
@@ -155,7 +157,7 @@ def _not_loaded(error: CommandError, station: Station, options: KexecOptions) ->
         )
     return Trouble(
         step="load",
-        cause=f"kexec -l failed with exit code {error.code}: {last or 'without a word'}",
+        cause=f"kexec -l failed with exit code {code}: {last or 'without a word'}",
         hint="see `dmesg` there; some kernels want -o kexec.syscall=file",
         last_line=last,
         machine=station.name,

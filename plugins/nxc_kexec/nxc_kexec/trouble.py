@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sized
+
 from nxc_core import DeployError
 
 
@@ -19,3 +21,8 @@ class Trouble(DeployError):
     def told(self) -> str:
         """The cause with the way out, for a table that has no hints."""
         return f"{self.cause} ({self.hint})" if self.hint else self.cause
+
+
+def several(machines: Sized) -> str:
+    """Spell how many machines these are."""
+    return f"{len(machines)} machine{'' if len(machines) == 1 else 's'}"
