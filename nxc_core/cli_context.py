@@ -157,6 +157,13 @@ class Invocation:
             self._plugins = Plugins.discover(extra=self.extra)
         return self._plugins
 
+    def check_options(self) -> None:
+        """Raise ConfigError for an option of any driver that a file sets wrongly."""
+        if any(key.startswith("options.") for key in self.settings.values):
+            from nxc_core.options import check_written
+
+            check_written(self.settings, self.plugins)
+
     def session(self, *, configured: bool = True) -> Session:
         """Return the project's session. What only looks or removes works with a broken configuration too."""
         if self._session is None:
@@ -164,6 +171,8 @@ class Invocation:
             from nxc_core.report import Report
             from nxc_core.session import Session
 
+            if configured:
+                self.check_options()
             offline = bool(self.settings.get("offline")[0]) if configured else bool(self.common.offline)
             root = self.settings.root if configured else find_root(self.start)
             self._report = Report(*self._sinks())

@@ -103,6 +103,7 @@ def config(nxc: Invocation, as_json: AsJson = False) -> None:
     """Show every setting and where it comes from."""
     from nxc_core.config import KEYS
 
+    nxc.check_options()
     settings = nxc.settings
     keys = [*KEYS, *sorted(key for key in settings.values if key not in KEYS)]
     values = {key: settings.get(key) for key in keys}

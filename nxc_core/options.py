@@ -5,13 +5,17 @@ from __future__ import annotations
 import difflib
 import types
 import typing
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from attrs import NOTHING, Factory, fields
 
 from nxc_core.errors import ConfigError, PluginError
 from nxc_core.model import Json
+
+if TYPE_CHECKING:
+    from nxc_core.config import Settings
+    from nxc_core.plugins import Plugins
 
 
 def structure_options(
@@ -39,6 +43,35 @@ def structure_options(
         return options_type(**values)
     except ValueError as error:
         raise ConfigError(f"option of {owner}: {error}") from error
+
+
+def check_written(settings: Settings, plugins: Plugins) -> None:
+    """Check the options that files set for any driver that is there, whether it is used this time or not.
+
+    Raises ConfigError naming file and line.
+    """
+    for key, setting in settings.values.items():
+        table, _, rest = key.partition(".")
+        driver, _, option = rest.partition(".")
+        if table != "options" or not setting.origin.startswith("/"):
+            continue
+        try:
+            if driver in plugins.flavours:
+                plugins.flavour(driver, {option: setting.value})
+            elif driver in plugins.bases:
+                plugins.base(driver, {option: setting.value})
+            else:
+                _refuse_likely_slip(driver, [*plugins.flavours, *plugins.bases])
+        except ConfigError as error:
+            raise ConfigError(f"{setting.origin}: {error.message}", hint=error.hint) from error
+        except PluginError:
+            continue  # a driver that cannot be used here is told of when it is wanted
+
+
+def _refuse_likely_slip(driver: str, known: Sequence[str]) -> None:
+    """Refuse a name near that of a driver; another may be that of a plugin which is not installed here."""
+    if near := difflib.get_close_matches(driver, known, 1, cutoff=0.75):
+        raise ConfigError(f"there is no driver {driver}", hint=f"did you mean [options.{near[0]}]?")
 
 
 def _convert(value: Json, kind: Any, name: str) -> Any:

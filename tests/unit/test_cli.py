@@ -786,3 +786,44 @@ def test_completion_can_be_installed(project: Path) -> None:
     told = run_process(project, "--show-completion", "bash", _TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION="1")
     assert told.code == 0, told.err
     assert "complete" in told.out
+
+
+@pytest.mark.parametrize("argv", [("config",), ("config", "--json"), ("doctor",), ("build",)])
+@pytest.mark.parametrize(
+    ("written", "told", "way_out"),
+    [
+        (
+            "[options.docker]\nurl = 'tcp://a:1'\nprivilegd = true",
+            ":3: docker has no option privilegd",
+            "privileged",
+        ),
+        ("[options.docker]\ntimeout = 'long'", ":2: docker.timeout: 'long' is not a number", ""),
+        ("[options]\ndocker.seed = 'mail'", ":2: docker.seed: 'mail' is not one of", ""),
+        (
+            "[options.docer]\nurl = 'tcp://a:1'",
+            ":2: there is no driver docer",
+            "did you mean [options.docker]?",
+        ),
+        ("[options.debian]\nmirrr = 'x'", ":2: debian has no option mirrr", "mirror"),
+    ],
+)
+def test_a_wrong_option_of_any_driver_is_told_with_its_place(
+    nxc: Nxc, project: Path, argv: tuple[str, ...], written: str, told: str, way_out: str
+) -> None:
+    (project / "nxc.toml").write_text(f"{written}\n")
+    done = nxc(*argv)
+    assert done.code == 3
+    assert f"{project}/nxc.toml{told}" in done.err
+    assert way_out in done.err
+
+
+def test_options_of_a_plugin_that_is_not_here_are_kept_for_those_who_have_it(nxc: Nxc, project: Path) -> None:
+    (project / "nxc.toml").write_text("[options.moon]\nphase = 'full'\n[options.docker]\ntimeout = 90\n")
+    done = nxc("config")
+    assert done.code == 0
+    assert "options.docker.timeout" in done.out
+
+
+def test_a_wrong_option_does_not_keep_from_looking_and_removing(nxc: Nxc, project: Path) -> None:
+    (project / "nxc.toml").write_text("[options.docker]\nnone = 1\n")
+    assert nxc("status").code == 0
