@@ -75,6 +75,8 @@ class PowerVerbs(ShellVerbs):
         It may take as long as the flavour allows for a boot.
         """
         flavour = self.running.flavour
+        if not self.is_up():
+            raise self.failed("cannot reboot: it is off", "start() boots it")
         with self.nested("reboot"):
             if isinstance(flavour, Rebooting):
                 flavour.reboot(self.running.node(self.name), self.running.op)

@@ -308,6 +308,13 @@ def shutdown_late(node: NodeHandle) -> None:
 def crash(node: NodeHandle) -> None:
     node.crash()
     assert not node.is_up()
+    try:
+        node.reboot()
+    except TestFailed as error:
+        assert "cannot reboot: it is off" in str(error)  # noqa: PT017 - used outside of pytest, too
+    else:
+        raise AssertionError("a node that is off was rebooted")
+    assert not node.is_up(), "a reboot is no switch"
     Driver(node.running).start_all()
     node.succeed("true")
 

@@ -195,6 +195,10 @@ def test_a_node_that_reboots_by_itself_keeps_its_files_and_its_way_in(
 def test_a_node_that_was_shut_down_has_its_files_when_it_is_back(web: NodeHandle) -> None:
     web.succeed("echo kept > /root/kept")
     web.shutdown()
+    with pytest.raises(DeployError, match="web is off and has no card to unplug") as caught:
+        web.block()
+    assert caught.value.hint == "start() boots it"
+    web.unblock()
     web.start()
     assert web.succeed("cat /root/kept") == "kept\n"
     web.wait_for_open_port(80)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import ClassVar
@@ -45,6 +46,11 @@ class NspawnFlavour(Flavour[NspawnOptions]):
         "shared-dirs": "nodes have no NFS; a named volume of nxc.container.volumes is a folder they share",
     }
     patience = 120.0
+
+    def deadline(self, op: Operation) -> float:
+        """A crowded machine takes longer."""
+        crowding = os.getloadavg()[0] / (os.cpu_count() or 1)
+        return self.patience * min(max(crowding, 1.0), 4.0)
 
     @property
     def guest(self) -> Guest:
@@ -175,11 +181,14 @@ class NspawnFlavour(Flavour[NspawnOptions]):
 
     def block(self, node: Node, op: Operation) -> None:
         """Unplug the node's card, until it is plugged in again or the node reboots."""
+        if not self.observe(node, op).alive:
+            raise DeployError(f"{node.name} is off and has no card to unplug", hint="start() boots it")
         self._plug(node, "down", op)
 
     def unblock(self, node: Node, op: Operation) -> None:
-        """Plug it in again."""
-        self._plug(node, "up", op)
+        """Plug it in again; a node that is off comes up with its card plugged in."""
+        if self.observe(node, op).alive:
+            self._plug(node, "up", op)
 
     def _plug(self, node: Node, state: str, op: Operation) -> None:
         card = str(node.facts["card"])
