@@ -9,6 +9,7 @@ from pathlib import Path
 from attrs import evolve, frozen
 
 from nxc_core import ConfigError, DeployError, Operation
+from nxc_core.documents import replace
 from nxc_core.model import CLOSURE, ExecEndpoint, Node, NodeSpec, NodeState, Outcome, Plan
 from nxc_docker import compose, containers, failures, images, looking, wishes
 from nxc_docker.compose import Model
@@ -66,7 +67,7 @@ def prepare(plan: Plan, options: DockerOptions, engine: Engine, op: Operation) -
     copies = is_copied(options, profile)
     model = spell(plan, tags, profile, options, op.dir, bind_seed=not copies)
     whole = spell(plan, tags, profile, options, op.dir, bind_seed=True) if copies else model
-    (op.dir / compose.COMPOSE_FILE).write_text(compose.to_compose(whole, op.dir), encoding="utf-8")
+    replace(op.dir / compose.COMPOSE_FILE, compose.to_compose(whole, op.dir).encode())
     network = containers.make_network(model, engine, op)
     containers.make_volumes(model, engine, op)
     return Launch(plan=plan, engine=engine, model=model, network=network, copies=copies)

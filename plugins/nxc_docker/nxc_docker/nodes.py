@@ -51,7 +51,7 @@ class Nodes(Flavour[DockerOptions]):
     def deadline(self, op: Operation) -> float:
         """A crowded machine takes longer."""
         crowding = os.getloadavg()[0] / (os.cpu_count() or 1)
-        return self.patience * min(max(crowding, 1.0), 3.0)
+        return self.patience * min(max(crowding, 1.0), 4.0)
 
     def of(self, node: Node) -> Engine:
         """The engine that has the node, whatever the environment says now."""
