@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 BEAT = 25.0
 """Seconds after which a log hears what is still going on."""
 _DETAIL = frozenset({"debug", "detail", "command"})
-_LASTING = frozenset({"warning", "print", "stderr"})
+_LASTING = frozenset({"warning", "print", "stderr", "quarantine"})
 """Topics whose lines stay on a terminal."""
 _ENDINGS = frozenset({"built", "deployed", "stopped"})
 """Topics that end what went on before."""
