@@ -72,6 +72,7 @@ def make_machine(artifact: Artifact, folder: Path) -> Path:
     (release,) = (path.name for path in (folder / "modules").iterdir())
     (folder / "release").write_text(f"{release}\n")
     (folder / "usr/bin/awk").symlink_to("mawk")
+    (folder / "usr/bin/busybox").hardlink_to(folder / "busybox")
     _drop_unused_libraries(folder)
     _enable_units(folder / "usr/lib/systemd/system")
     _add_nix(folder)

@@ -7,23 +7,18 @@ is as it is under NixOS: the library, the kinds, the guest's units, the driver, 
 from __future__ import annotations
 
 import json
-import shutil
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from attrs import evolve
 
 from nxc_core.machine import NodeHandle
 from nxc_core.running import Running
 from nxc_core.session import Session
-from nxc_debian.cpio import Member, write_archive
 from nxc_vm import boot
-from nxc_vm.flavour import VmRamdisk
-from nxc_vm.options import RamdiskOptions
+from tests import hardware
 from tests.standin import EXAMPLES, StandIn, set_variables, stand_in
 from tests.standin_machine import make_machine
 
@@ -228,47 +223,25 @@ def up_by_virtiofs(session: Session, found: StandIn, patch: pytest.MonkeyPatch) 
         yield nodes
 
 
-@pytest.mark.full
-def test_an_identity_comes_by_an_appended_cpio(session: Session, found: StandIn, tmp_path: Path) -> None:
-    """As kexec brings it to a guest with that seed. It differs from that of fw_cfg in its name."""
-    initrd = tmp_path / "initrd"
-
-    def append(event: object) -> None:
-        if initrd.exists():
-            return
-        for document in session.workspace.root.glob("deployments/*/nodes/server/node.json"):
-            told = json.loads(document.read_text())
-            if told["deployment"] in str(event):
-                seed = squash(tmp_path / "seed", json.dumps(told | {"node": "by-cpio"}))
-                assert whole is not None
-                shutil.copyfile(whole, initrd)
-                with initrd.open("ab") as out:
-                    write_archive(out, [Member(name="nxc.squashfs", mode=0o100400, source=seed)])
-
+def test_real_hardware_learns_who_it_is_from_behind_its_ramdisk(
+    session: Session, found: StandIn, tmp_path: Path
+) -> None:
+    """As kexec brings it: stage 1 keeps the identity, cards ask the network for addresses."""
+    source = session.workspace.project / "composition.nix"
+    options: dict[str, Any] = {"nixos": {"nixpkgs": str(found.nixpkgs)}}
     with pytest.MonkeyPatch.context() as patch:
         set_variables(patch, found.variables())
-        guest = evolve(VmRamdisk(RamdiskOptions()).guest, seed="cpio")
-        patch.setattr(VmRamdisk, "guest", guest)
-        source = session.workspace.project / "composition.nix"
-        options: dict[str, Any] = {"nixos": {"nixpkgs": str(found.nixpkgs)}}
-        built = session.build(source, flavour="vm-ramdisk", base="nixos", options=options)
-        whole = built.artifact.roles["server"].initrd
-        session.sinks.append(append)
-        options = {"vm-ramdisk": {"qemu_args": f"-initrd {initrd}"}}
-        try:
-            with up(session, found, "vm-ramdisk", roles={"server": 1, "client": 0}, options=options) as nodes:
-                node = nodes["server"]
-                assert node.succeed("hostname").strip() == "by-cpio"
-                assert node.succeed("stat -c %a /nxc").strip() == "700"
-                assert node.succeed("findmnt -no FSTYPE /nxc").strip() == "squashfs"
-        finally:
-            session.sinks.remove(append)
-
-
-def squash(folder: Path, document: str) -> Path:
-    """Pack a folder with node.json."""
-    folder.mkdir(mode=0o700)
-    (folder / "node.json").write_text(document)
-    packed = folder.with_suffix(".squashfs")
-    subprocess.run(("mksquashfs", folder, packed, "-all-root", "-quiet", "-no-progress"), check=True)
-    return packed
+        built = session.build(source, flavour="kexec", base="nixos", options=options)
+    with hardware.booted(tmp_path / "machine", built.artifact.roles["server"], "server") as machine:
+        machine.run("until grep -q nameserver /etc/resolv.conf; do sleep 0.2; done")
+        addresses = machine.addresses()
+        assert addresses[hardware.ASKED] == {"10.0.2.15/24"}
+        assert addresses[hardware.GIVEN] == {"10.77.0.5/24"}
+        assert addresses[hardware.SILENT] == addresses[hardware.UNLISTED] == set()
+        assert machine.run("cat /run/nxc/ready /etc/role") == "first\nthe server\n"
+        assert machine.run("stat -c %a /nxc /nxc/node.json").split() == ["700", "600"]
+        document = json.loads(machine.run("cat /run/nxc/node.json"))
+        document["hosts"]["later"] = ["10.77.0.9"]
+        machine.run("/usr/lib/nxc/nxc-node -", given=json.dumps(document))
+        assert machine.run("getent hosts later").split() == ["10.77.0.9", "later"]
+        assert machine.addresses() == addresses
