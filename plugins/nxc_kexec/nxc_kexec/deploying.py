@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from attrs import frozen
 
-from nxc_core import CommandError, DeployError, Operation
+from nxc_core import DeployError, Operation
 from nxc_core.model import Artifact, Node, NodeDocument, NodeSpec, NodeState, Outcome, Plan
 from nxc_core.state import load
 from nxc_kexec import giving, identity, images, steps
@@ -105,7 +105,7 @@ def report(job: Job, trouble: Trouble, op: Operation) -> None:
         Outcome(
             node=job.spec.name,
             state=NodeState.FAILED,
-            cause=f"{trouble.step}: {trouble.told}",
+            cause=trouble.told,
             last_line=trouble.last_line,
             machine=job.station.name,
             step=trouble.step,
@@ -170,17 +170,10 @@ def _launch(
 ) -> Steps[None]:
     """Load and start a node; it is reported as soon as it can be tried."""
     name, station = job.spec.name, job.station
-    boot = artifact.roles[job.spec.role]
     media = images.media_of(artifact, job.spec.role, options)
-    squashed = None
-    if identity.needs_squashed(boot):
-        squashed = job.document.with_name(identity.SQUASHED)
-        packed = yield identity.squash(job.document, squashed)
-        if isinstance(packed, CommandError):
-            raise DeployError(f"the identity of {name} cannot be packed: {packed.message}") from packed
     op.step(f"loading its kernel on {station.name}", node=name)
-    packed_identity = identity.pack(job.document, media.sizes[media.initrd], squashed)
-    yield from steps.load(station, facts, media, packed_identity, options)
+    archive = identity.pack(job.document, media.sizes[media.initrd])
+    yield from steps.load(station, facts, media, archive, options)
     hosts = digest_hosts(load(job.document, NodeDocument))
     op.note(station.claim, node=name, instance=job.instance, hosts=hosts)
     op.step(f"starting it on {station.name}", node=name)

@@ -44,7 +44,10 @@ class KexecFlavour(Flavour[KexecOptions]):
     options_type = KexecOptions
     addressing: ClassVar[Literal["nxc", "platform"]] = "platform"
     gives = frozenset(
-        {"kernel", "mount", "net-admin", "sysctl", "namespaced-sysctl", "console", "shared-dirs", "reboot"}
+        {
+            *("kernel", "kernel-modules", "mount", "net-admin", "sysctl", "namespaced-sysctl"),
+            *("time", "console", "reboot"),
+        }
     )
 
     def __init__(self, options: KexecOptions) -> None:

@@ -105,15 +105,12 @@ def spread(
 
 
 def _undelivered(machine: str, cause: str, options: KexecOptions) -> Trouble:
-    full = "No space left" in cause
-    return Trouble(
-        step=STEP,
-        cause=f"the image did not get there: {cause}",
-        hint=f"free some space in {options.folder} there"
-        if full
-        else "allow more time: -o kexec.image=SECONDS",
-        machine=machine,
-    )
+    hint = "allow more time: -o kexec.image=SECONDS"
+    if "No space left" in cause:
+        hint = f"free some space in {options.folder} there"
+    elif "something else" in cause:
+        cause, hint = f"damaged on the way: {cause}", "look at the network and the memory of that machine"
+    return Trouble(step=STEP, cause=f"the image did not get there: {cause}", hint=hint, machine=machine)
 
 
 def check(name: str, told: str, digest: str, machine: str) -> None:

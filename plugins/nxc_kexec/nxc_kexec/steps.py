@@ -38,9 +38,9 @@ _LOAD = (
     'f=$1 size=$2; shift 2; umask 077; chmod 600 "$f" && truncate -s "$size" "$f" && cat >>"$f" || exit '
     f'{APPEND_FAILED}; "$@" && exit; echo "exit $?" >&2; exit {LOAD_FAILED}'
 )
+_START = 'sleep 0.5; timeout 20 sync; "$@"; echo "kexec -e ended with exit code $?"'
 _LAUNCH = (
-    'cd / && f=$1 && shift && nohup setsid sh -c \'sleep 0.5; timeout 20 sync; exec "$@"\' sh "$@" '
-    '>"$f/launch.log" 2>&1 </dev/null &'
+    f'cd / && f=$1 && shift && nohup setsid sh -c \'{_START}\' sh "$@" >"$f/launch.log" 2>&1 </dev/null &'
 )
 _GIVE_BACK = (
     "PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin; cat /proc/sys/kernel/random/boot_id; f=$1 me=$2; "

@@ -18,8 +18,8 @@ from nxc_kexec.facts import HELD
 from nxc_kexec.former import NODE_PORT
 from nxc_kexec.options import KexecOptions
 
-EVERY = 5.0
-"""Seconds between two looks: each costs a connection to a machine."""
+EVERY, YOUNG = 3.0, 2.0
+"""Seconds between two looks, each of which costs a connection to a machine, and until the first."""
 ANSWER = 1.0
 """Seconds for an ssh server to say its name."""
 LEAVING = 30.0
@@ -67,7 +67,7 @@ class Watch:
         others = [
             one
             for node, one in stations.items()
-            if one not in ready and time.monotonic() - self._launched.get(node, float("-inf")) > EVERY
+            if one not in ready and time.monotonic() - self._launched.get(node, float("-inf")) > YOUNG
         ]
         places = {**{_place(one, NODE_PORT): one for one in ready}, **{_place(one): one for one in others}}
         answering = set(_answering(places)) | {place for place, one in places.items() if one.contact.jump}
@@ -103,7 +103,7 @@ class Watch:
             told = "it returned to its former system: it has booted that, not the node"
             return Observation(alive=False, detail=told, step="boot")
         since = time.monotonic() - self._launched.get(one.node, float("-inf"))
-        if since < LEAVING:
+        if since < LEAVING and not said:  # what it says there, it says when it is too late
             return Observation(alive=True)
         told = "it never left its former system, which still runs"
         return Observation(
