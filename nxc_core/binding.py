@@ -24,10 +24,22 @@ def reserve(flavour: Flavour[Any], plan: Plan, op: Operation) -> Plan:
     """
     plan = evolve(plan, all_nodes=plan.nodes)
     if isinstance(flavour, Reserving):
-        flavour.acquire(plan, op)
-        flavour.wait(plan, op)
+        _hold_machines(flavour, plan, op)
         plan = bind(plan, flavour, op)
     return give_addresses(flavour, plan, op)
+
+
+def _hold_machines(flavour: Reserving, plan: Plan, op: Operation) -> None:
+    """Ask for machines, and for others in place of those that prove unfit, while the flavour has any."""
+    known: set[str] | None = None
+    while True:
+        flavour.acquire(plan, op)
+        flavour.wait(plan, op)
+        held = {machine.name for machine in flavour.machines(plan, op)}
+        fit = held - op.journal.quarantined().keys()
+        if len(fit) >= len(plan.nodes) + plan.policy.spares or fit == held or held == known:
+            return
+        known = held
 
 
 def bind(plan: Plan, flavour: Reserving, op: Operation) -> Plan:

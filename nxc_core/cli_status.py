@@ -135,12 +135,13 @@ def tell_outcomes(nxc: Invocation, id: str) -> None:
 
 
 def _rows(told: dict[str, Any]) -> list[tuple[str, ...]]:
-    keys = ("name", "role", "machine", "state", "step", "cause", "last_line")
-    rows = [tuple(_line(node[key]) for key in keys) for node in told["nodes"]]
-    for one in told["left_out"]:
-        state = ("", "", one["machine"], "left out", one["step"], one["cause"], one["last_line"])
-        rows.append(tuple(map(_line, state)))
-    return rows
+    bad = [{**one, "name": "", "role": "", "state": "left out"} for one in told["left_out"]]
+    return [tuple(map(_line, _cells(one))) for one in (*told["nodes"], *bad)]
+
+
+def _cells(one: dict[str, Any]) -> tuple[str, ...]:
+    cause = one["cause"].removeprefix(f"{one['step']}: ")
+    return (one["name"], one["role"], one["machine"], one["state"], one["step"], cause, one["last_line"])
 
 
 def _line(text: str) -> str:

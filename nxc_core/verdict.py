@@ -119,7 +119,8 @@ def _spell_failure(spec: NodeSpec, outcome: Outcome | None) -> list[str]:
     if outcome is None:
         return [f"  {spec.name} ({spec.role}): it was never started"]
     place = " on ".join(part for part in (spec.role, outcome.machine) if part)
-    step = f", {outcome.step}" if outcome.machine and outcome.step else ""
+    told = outcome.cause.startswith(f"{outcome.step}: ")
+    step = f", {outcome.step}" if outcome.machine and outcome.step and not told else ""
     lines = [f"  {spec.name} ({place}{step}): {outcome.cause}"]
     return [*lines, f"    last line: {outcome.last_line}"] if outcome.last_line else lines
 

@@ -72,6 +72,8 @@ class Machines(Flavour[None]):
         super().__init__(None)
         self.names = [f"m{number}" for number in range(1, count + 1)]
         self.behaviour = behaviour
+        self.more: list[str] = []
+        """Machines that it has beyond those that it begins with."""
         self.deployed: list[dict[str, str]] = []
         """Of each call of ``deploy``, which node on which machine."""
         self.known: list[tuple[str, ...]] = []
@@ -81,6 +83,11 @@ class Machines(Flavour[None]):
     def acquire(self, plan: Plan, op: Operation) -> None:
         self.asked.append((len(plan.nodes), plan.policy.spares))
         op.claim("job", plan.deployment)
+        bad = op.journal.quarantined()
+        while (
+            self.more and len([n for n in self.names if n not in bad]) < len(plan.nodes) + plan.policy.spares
+        ):
+            self.names.append(self.more.pop(0))
 
     def wait(self, plan: Plan, op: Operation) -> None:
         for name in self.names:

@@ -13,7 +13,7 @@ import pytest
 
 from nxc_core.flavour import Flavour, Power
 from nxc_core.hookspecs import FlavourEntry
-from nxc_core.model import Json, Node
+from nxc_core.model import Json, Node, Policy
 from nxc_core.operation import Operation
 from nxc_core.running import Running
 from nxc_core.session import Session
@@ -31,6 +31,10 @@ class FlavourHooks(DriverContract):
     base: ClassVar[str]
     options: ClassVar[Mapping[str, Json]] = {}
     base_options: ClassVar[Mapping[str, Json]] = {}
+    beside: ClassVar[Mapping[str, Json]] = {}
+    """Options of a deployment beside another, on top, where the two cannot share, as machines of its own."""
+    spares: ClassVar[int] = 0
+    """Machines beyond one a node that a reserving flavour can hold; with none, no node changes machines."""
     settle: ClassVar[float] = 5.0
     """Seconds after which what was released is really gone."""
     notice: ClassVar[float] = 20.0
@@ -105,15 +109,25 @@ class FlavourHooks(DriverContract):
 
     @contextlib.contextmanager
     def up(
-        self, session: Session, composition: Path, *, parameters: Mapping[str, Json] | None = None
+        self,
+        session: Session,
+        composition: Path,
+        *,
+        parameters: Mapping[str, Json] | None = None,
+        policy: Policy | None = None,
+        beside: bool = False,
     ) -> Iterator[Running]:
         """Build, start and take down."""
+        options = self.all_options
+        if beside:
+            options[self.flavour] = {**self.options, **self.beside}
         with session.up(
             composition,
             flavour=self.flavour,
             base=self.base,
-            options=self.all_options,
+            options=options,
             parameters=parameters,
+            policy=policy,
         ) as running:
             yield running
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from faulty_plugin import BASES, FLAVOURS, OFFERS
+from faulty_plugin import BASES, FLAVOURS, OFFERS, RESERVING
 
 from nxc_core.model import Guest
 from nxc_core.testing import BaseContract, FlavourContract
@@ -57,6 +57,9 @@ class FaultyBase(BaseContract):
 
 for _name in (*FLAVOURS, *OFFERS):
     globals()[f"Test{_name}"] = type(f"Test{_name}", (FaultyFlavour,), {"flavour": _name.lower()})
+for _name in RESERVING:
+    _given = {"flavour": _name.lower(), "spares": 1}
+    globals()[f"Test{_name}"] = type(f"Test{_name}", (FaultyFlavour,), _given)
 for _name in BASES:
     globals()[f"Test{_name}"] = type(f"Test{_name}", (FaultyBase,), {"base": _name.lower()})
 for _name in ("Heavy", "Chatty", "Busy"):

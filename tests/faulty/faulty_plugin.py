@@ -15,6 +15,7 @@ FLAVOURS = (
     *("Undecided", "Misnamed"),
 )
 OFFERS = ("Generous", "Prudish", "Babbling", "Crowded", "Dozy", "Rooted", "Frank")
+RESERVING = ("Reserved", "Crammed", "Secretive", "Stubborn", "Homeless", "Twinned", "Inert")
 BASES = ("Steady", "Restless", "Inhospitable", "Shortsighted", "Random", "Boastful", "Wilful", "Curt")
 
 
@@ -25,6 +26,8 @@ def nxc_flavours() -> Iterator[FlavourEntry]:
         yield FlavourEntry(name=name.lower(), summary="faulty", target=f"faulty_flavours:{name}")
     for name in OFFERS:
         yield FlavourEntry(name=name.lower(), summary="faulty", target=f"faulty_offers:{name}")
+    for name in RESERVING:
+        yield FlavourEntry(name=name.lower(), summary="faulty", target=f"faulty_reserving:{name}")
 
 
 @hookimpl

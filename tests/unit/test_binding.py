@@ -143,6 +143,22 @@ def test_a_machine_that_is_unfit_is_never_bound(op: Operation) -> None:
     assert warnings == ["there are 0 spare machines of the 1 that were asked for"]
 
 
+def test_others_are_asked_for_in_place_of_the_unfit(op: Operation) -> None:
+    flavour = Machines(2, m1="unfit", m3="unfit")
+    flavour.more = ["m3", "m4", "m5"]
+    lifecycle.nxc_deploy(flavour, plan_of("a", "b"), op)
+    assert flavour.deployed == [{"a": "m2", "b": "m4"}]
+    assert flavour.more == ["m5"]
+    assert len(flavour.asked) == 3
+
+
+def test_a_flavour_without_others_is_asked_once_more_and_no_longer(op: Operation) -> None:
+    flavour = Machines(2, m1="unfit")
+    with pytest.raises(DeployError):
+        lifecycle.nxc_deploy(flavour, plan_of("a", "b"), op)
+    assert len(flavour.asked) == 2
+
+
 def test_too_few_machines_are_refused_with_both_numbers(op: Operation) -> None:
     with pytest.raises(PreflightError, match="3 machines are needed, and there are 2") as caught:
         lifecycle.nxc_deploy(Machines(2), plan_of("a", "b", "c"), op)
