@@ -45,7 +45,7 @@ ROLE = """{ pkgs, ... }: {
 }"""
 
 
-def evaluate(tree: Path, kind: str, wanted: str, role: str = ROLE) -> Any:
+def evaluate(tree: Path, kind: str, wanted: str, role: str = ROLE, guest: str = "") -> Any:
     expression = f"""
       let
         lib = import {tree}/lib;
@@ -54,7 +54,7 @@ def evaluate(tree: Path, kind: str, wanted: str, role: str = ROLE) -> Any:
           system = "x86_64-linux";
           modules = [
             {ROOT}/nix/nixos/guest.nix {ROOT}/nix/nixos/node.nix kind.module
-            {{ nxc.guest = {KINDS[kind]}; }}
+            {{ nxc.guest = {guest or KINDS[kind]}; }}
             ({role})
           ];
         }};
@@ -101,3 +101,18 @@ def test_roles_that_say_the_same_are_one_system(tree: Path, kind: str) -> None:
     one, other = (evaluate(tree, kind, wanted, role) for role in ("{ }", "{ imports = [ ]; }"))
     assert one == other
     assert one[1:] == [[], None, "", False]
+
+
+@pytest.mark.parametrize("tree", TREES, ids=str)
+def test_real_hardware_is_found_and_asks_for_addresses(tree: Path) -> None:
+    """Stage 1 keeps the identity; of NixOS' own clients for addresses none is started."""
+    wanted = """{
+      mounted = config.boot.initrd.postMountCommands;
+      firmware = map (package: package.name) (lib.concatLists system.options.hardware.firmware.definitions);
+      clients = [ config.networking.useDHCP (config.systemd.services ? dhcpcd) ];
+      system = config.system.build.toplevel.drvPath;
+    }"""
+    found = evaluate(tree, "ramdisk", wanted, role="{ }", guest=REAL)
+    assert "/nxc/node.json" in found["mounted"]
+    assert "nxc-firmware" in found["firmware"]
+    assert found["clients"] == [False, False]
