@@ -145,7 +145,10 @@ class Broadcast:
     ) -> None:
         self.files, self.op, self.timeout = files, op, timeout
         self.targets = {target.name: target for target in targets}
-        self.members = {name: Member(name=name, address=t.address) for name, t in self.targets.items()}
+        self.members = {
+            target.name: Member(name=target.name, address=target.address, number=number)
+            for number, target in enumerate(targets)
+        }
         self.chain = Chain(sum(file.size for file in files), fanout=fanout)
         self.token = secrets.token_hex(16)
         self.end = time.monotonic() + timeout
@@ -200,7 +203,7 @@ class Broadcast:
             self.op.step("starting the relay again", node=member.name)
 
     def _open_box(self, target: Target, attempt: int) -> Mailbox:
-        number = list(self.targets).index(target.name)
+        number = self.members[target.name].number
         box = self.boxes[target.name] = Mailbox(self.folder / f"{number}.{attempt}")
         perl, python = (source.encode() for source in _programs())
         box.post(b"%8d%8d" % (len(perl), len(python)) + perl + python)
@@ -308,9 +311,9 @@ class Broadcast:
             self._post(member.name, "feed")
 
     def _demote(self, member: Member) -> None:
-        whence = member.source or "here"
+        whence = f"from {member.source}" if member.source else "over ssh"
         self.op.step(
-            f"gets little from {whence} ({self._progress(member)}): others go first", node=member.name
+            f"receives little {whence} ({self._progress(member)}): others go first", node=member.name
         )
         if member.stalls >= STARTS:
             member.cause = f"no byte came for {STALL:g} s, {member.stalls} times: {self._progress(member)}"

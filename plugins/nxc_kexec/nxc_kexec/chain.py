@@ -23,7 +23,7 @@ STALL, WINDOW = 10.0, 4.0
 """Seconds without a byte, and those over which speed is measured."""
 SLOW = 4.0
 """How many times slower than the fastest a link must be to be left."""
-PATIENCE = 20.0
+PATIENCE = 60.0
 """Seconds that must be left, at the first machine's speed, for it to be worth trying another in its place."""
 
 
@@ -33,6 +33,7 @@ class Member:
 
     name: str
     address: str
+    number: int = 0
     port: int = 0
     sizes: tuple[int, ...] = ()
     done: bool = False
@@ -82,8 +83,8 @@ class Chain:
         self.order.insert(place, member)
 
     def sort(self) -> None:
-        """Put those first that have most, so that the least is sent; else the order stays."""
-        self.order.sort(key=lambda member: -member.have)
+        """Put those first that have most, so that the least is sent; else those with the smallest number."""
+        self.order.sort(key=lambda member: (-member.have, member.number))
 
     def leave(self, member: Member) -> None:
         """Take a machine out whose relay has ended; what was known about its links is of no use any more."""

@@ -8,7 +8,7 @@ use Socket qw(:DEFAULT inet_pton inet_ntop IPPROTO_TCP);
 use Fcntl qw(:DEFAULT :flock);
 use Errno qw(EAGAIN EINPROGRESS EINTR ENOSPC EDQUOT);
 
-my ($CHUNK, $CONNECT, $UNKNOWN, $CALLERS) = (1 << 18, 5, 10, 64);
+my ($CHUNK, $BITE, $CONNECT, $UNKNOWN, $CALLERS) = (1 << 18, 1 << 16, 5, 10, 64);
 my (@parts, %callers, @peer, $listener, $source, $taking);
 my ($told, $ask, $folder, $token, $give_up_at, $fed, $finished, $beat, $drops) = ('', '', '', '', 0, 0, 0, 0, 0);
 
@@ -47,6 +47,7 @@ sub new_part {
   rename $whole, $part->{path} if -e $whole || -l $whole;
   sysopen($part->{file}, $part->{path}, O_RDWR | O_CREAT | O_NOFOLLOW, 0600)
     or give_up("$part->{path}: $!");
+  chmod 0600, $part->{file};
   $part->{have} = -s $part->{file};
   truncate_part($part) if $part->{have} > $size;
   begin_sum($part);
@@ -92,7 +93,11 @@ sub write_part {
   }
 }
 
-sub behind { my $part = shift; return !$part->{good} && $part->{hashed} < $part->{have}; }
+sub behind { # whether enough has come since the sum was taken
+  my $part = shift;
+  my $more = $part->{have} - $part->{hashed};
+  return !$part->{good} && $more > 0 && ($part->{have} >= $part->{size} || $more >= $CHUNK);
+}
 
 sub feed_sum {
   my $part = shift;
@@ -207,6 +212,7 @@ sub connect_to {
   $give_up_at = time + $CONNECT;
   return lose("$!") unless connect($source, $packed) || $! == EINPROGRESS;
   request();
+  set_bite();
 }
 
 sub missing { return (grep { $_->{have} < $_->{size} } @parts)[0]; }
@@ -232,6 +238,13 @@ sub take {
   return lose('it closed the connection') unless $count;
   write_part($taking, $data);
   request() if $taking->{have} >= $taking->{size};
+  set_bite();
+}
+
+sub set_bite { # packets come one by one: sleep until there is enough to take, or all that is missing
+  return unless $taking;
+  my $left = $taking->{size} - $taking->{have};
+  setsockopt($source, SOL_SOCKET, SO_RCVLOWAT, $left < $BITE ? $left : $BITE);
 }
 
 sub follow { # see how far another command has written

@@ -30,6 +30,8 @@ from typing import NoReturn
 from urllib.parse import unquote
 
 CHUNK = 1 << 18
+BITE = 1 << 16
+"""Bytes that must have arrived to be worth waking up for: packets come one by one."""
 CONNECT, UNKNOWN = 5.0, 10.0
 """Seconds for a connection to come about, and for one who calls to say the token."""
 CALLERS = 64
@@ -64,6 +66,7 @@ class Part:
             self.whole.replace(self.path)
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         self.fd = os.open(self.path, flags, 0o600)
+        os.fchmod(self.fd, 0o600)
         self.have = os.fstat(self.fd).st_size
         self.begin(keep=self.have <= size)
 
@@ -90,9 +93,13 @@ class Part:
             self.have += count
             rest = rest[count:]
 
+    def behind(self) -> bool:
+        """Whether enough has come since the sum was taken."""
+        return self.have >= self.size or self.have - self.hashed >= CHUNK
+
     def check(self) -> bool:
         """Take more of the sum; True when the whole file is known to be good or bad."""
-        if self.good or (self.hashed >= self.have and self.have < self.size):
+        if self.good or not self.behind():
             return False
         data = os.pread(self.fd, min(4 * CHUNK, self.have - self.hashed), self.hashed)
         self.sum.update(data)
@@ -222,6 +229,7 @@ class Relay:
             self.lose(os.strerror(code))
         else:
             self.request()
+            self.set_bite()
 
     def missing(self) -> Part | None:
         """Return the first file that is not all here."""
@@ -268,6 +276,13 @@ class Relay:
         self.taking.write(data)
         if self.taking.have >= self.taking.size:
             self.request()
+        self.set_bite()
+
+    def set_bite(self) -> None:
+        """Sleep until there is enough to take, or all that is missing."""
+        if self.source is not None and self.taking is not None:
+            enough = max(1, min(BITE, self.taking.size - self.taking.have))
+            self.source.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, enough)
 
     def follow(self) -> None:
         """See how far another command has written."""
@@ -339,7 +354,7 @@ class Relay:
 
     def grant(self, caller: Caller, words: list[str]) -> None:
         """Begin to send a file to somebody who knows the token."""
-        caller.known = len(words) == 3 and words[0] == self.token
+        caller.known = len(words) == 3 and words[0] == self.token and words[2].isdigit()
         wanted = [part for part in self.parts if caller.known and part.name == words[1]]
         if not wanted:
             caller.line = b"?"
@@ -375,7 +390,7 @@ class Relay:
 
     def turn(self) -> None:
         """Wait a moment, and do what there is to do."""
-        behind = any(part.hashed < part.have for part in self.parts)
+        behind = any(part.behind() and not part.good for part in self.parts)
         poller = select.poll()
         for number, events in self.watched().items():
             poller.register(number, events)

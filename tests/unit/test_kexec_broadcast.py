@@ -1,0 +1,339 @@
+"""Broadcasts of big files: real relays in both languages, on loopback addresses."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+
+from nxc_core.commands import Command
+from nxc_core.errors import Interrupted
+from nxc_core.model import Event
+from nxc_kexec.broadcast import broadcast, digest
+from tests.relaying import SLOWLY, Language, Machines, only, operation
+
+LANGUAGES: list[Language] = ["perl", "python"]
+NEEDS = {"perl": ("perl", "sha256sum"), "python": ("python3",)}
+PATIENCE = 120.0
+
+
+@pytest.fixture
+def machines(tmp_path: Path) -> Iterator[Machines]:
+    """Machines of which nothing must be left."""
+    made = Machines(tmp_path)
+    yield made
+    assert await_true(lambda: not made.pids()), "something runs on"
+    assert not list((tmp_path / "run").iterdir())
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> list[Path]:
+    """A kernel and an initrd; sizes fit no block."""
+    folder = tmp_path / "files"
+    folder.mkdir()
+    (folder / "kernel 6.1 é").write_bytes(os.urandom(1_000_001))
+    (folder / "initrd").write_bytes(os.urandom(12_345_678))
+    return sorted(folder.iterdir(), key=lambda path: path.stat().st_size)
+
+
+def await_true(probe: Callable[[], bool]) -> bool:
+    end = time.monotonic() + PATIENCE
+    while not probe() and time.monotonic() < end:
+        time.sleep(0.02)
+    return probe()
+
+
+def speak(machines: Machines, folder: Path, *languages: Language) -> None:
+    """Let machines have one interpreter each, in turn."""
+    for number, language in enumerate(languages):
+        path = only(folder / f"path{number}", *NEEDS[language])
+        machines.path[f"n{number}"] = str(path)
+
+
+def check_all_there(machines: Machines, files: list[Path], count: int) -> None:
+    for number in range(count):
+        place = machines.folder / f"n{number}"
+        assert sorted(path.name for path in place.iterdir()) == sorted(path.name for path in files)
+        for file in files:
+            assert (place / file.name).read_bytes() == file.read_bytes()
+            assert (place / file.name).stat().st_mode & 0o777 == 0o600
+
+
+# What holds when nothing goes wrong
+
+
+@pytest.mark.parametrize(
+    "languages", [["perl"] * 3, ["python"] * 3, ["perl", "python", "perl"]], ids=["perl", "python", "mixed"]
+)
+def test_every_machine_has_all_though_one_copy_leaves(
+    machines: Machines, files: list[Path], tmp_path: Path, languages: list[Language]
+) -> None:
+    speak(machines, tmp_path, *languages)
+    causes = broadcast(files, machines.targets(3), operation(tmp_path), timeout=PATIENCE)
+    assert causes == {"n0": "", "n1": "", "n2": ""}
+    check_all_there(machines, files, 3)
+    assert sorted(offset for _, offset in machines.fed()) == [0, 0]  # each file once
+    assert len({name for name, _ in machines.fed()}) == 1
+
+
+def test_a_second_time_nothing_is_sent(machines: Machines, files: list[Path], tmp_path: Path) -> None:
+    broadcast(files, machines.targets(2), operation(tmp_path), timeout=PATIENCE)
+    machines.ran.clear()
+    assert not any(broadcast(files, machines.targets(2), operation(tmp_path), timeout=PATIENCE).values())
+    assert machines.fed() == []
+    check_all_there(machines, files, 2)
+
+
+def test_a_machine_that_has_all_for_sure_is_left_alone(
+    machines: Machines, files: list[Path], tmp_path: Path
+) -> None:
+    have = {path.name: digest(path) for path in files}
+    targets = [machines.target(0, have=have), machines.target(1)]
+    assert broadcast(files, targets, operation(tmp_path), timeout=PATIENCE) == {"n0": "", "n1": ""}
+    assert {name for name, _ in machines.ran} == {"n1"}
+
+
+def test_who_has_all_serves_those_who_lack(machines: Machines, files: list[Path], tmp_path: Path) -> None:
+    broadcast(files, machines.targets(3)[2:], operation(tmp_path), timeout=PATIENCE)
+    machines.ran.clear()
+    assert not any(broadcast(files, machines.targets(3), operation(tmp_path), timeout=PATIENCE).values())
+    assert machines.fed() == []
+    check_all_there(machines, files, 3)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_an_empty_file_arrives(machines: Machines, tmp_path: Path, language: Language) -> None:
+    (tmp_path / "empty").touch()
+    speak(machines, tmp_path, language, language)
+    assert not any(
+        broadcast([tmp_path / "empty"], machines.targets(2), operation(tmp_path), timeout=PATIENCE).values()
+    )
+    check_all_there(machines, [tmp_path / "empty"], 2)
+
+
+def test_more_on_a_machine_than_there_should_be_is_replaced(
+    machines: Machines, files: list[Path], tmp_path: Path
+) -> None:
+    (target,) = machines.targets(1)
+    Path(target.folder, "initrd").write_bytes(b"x" * 20_000_000)
+    Path(target.folder, "kernel 6.1 é").symlink_to("/etc/hostname")
+    broken = broadcast(files, [target], operation(tmp_path), timeout=PATIENCE)
+    assert "kernel" in broken["n0"]  # a link is not followed
+    Path(target.folder, "kernel 6.1 é.part").unlink()
+    assert broadcast(files, [target], operation(tmp_path), timeout=PATIENCE) == {"n0": ""}
+    check_all_there(machines, files, 1)
+
+
+# What goes wrong
+
+
+@pytest.mark.parametrize("languages", [["perl"] * 3, ["python"] * 3], ids=LANGUAGES)
+@pytest.mark.parametrize("killed", ["n0", "n1"])
+def test_a_relay_that_is_killed_goes_on_from_where_it_was(
+    machines: Machines, files: list[Path], tmp_path: Path, languages: list[Language], killed: str
+) -> None:
+    speak(machines, tmp_path, *languages)
+    machines.around = (sys.executable, "-c", SLOWLY)
+    events: list[Event] = []
+    half = 5_000_000
+    part = tmp_path / "n2" / "initrd.part"
+
+    def kill() -> None:
+        await_true(lambda: part.exists() and part.stat().st_size > half)
+        os.kill(machines.relay(killed), signal.SIGKILL)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    causes = broadcast(files, machines.targets(3), operation(tmp_path, events.append), timeout=PATIENCE)
+    killer.join()
+    assert causes == {"n0": "", "n1": "", "n2": ""}
+    check_all_there(machines, files, 3)
+    assert [event.node for event in events if "again" in event.message] == [killed]
+    again = machines.fed()[2:]
+    assert all(offset > half for _, offset in again) and len(again) == (1 if killed == "n0" else 0)
+
+
+def test_after_an_interruption_only_the_rest_is_sent(
+    machines: Machines, files: list[Path], tmp_path: Path
+) -> None:
+    machines.around = (sys.executable, "-c", SLOWLY)
+    op = operation(tmp_path)
+    part = tmp_path / "n1" / "initrd.part"
+
+    def interrupt() -> None:
+        await_true(lambda: part.exists() and part.stat().st_size > 5_000_000)
+        op.cancel.set()
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    with pytest.raises(Interrupted):
+        broadcast(files, machines.targets(2), op, timeout=PATIENCE)
+    thread.join()
+    assert await_true(lambda: not machines.pids())
+    machines.ran.clear()
+    machines.around = ()
+    assert not any(broadcast(files, machines.targets(2), operation(tmp_path), timeout=PATIENCE).values())
+    check_all_there(machines, files, 2)
+    ((_, offset),) = machines.fed()
+    assert offset > 5_000_000
+
+
+def test_what_is_not_the_image_is_never_taken_for_it(
+    machines: Machines, files: list[Path], tmp_path: Path
+) -> None:
+    sums = {files[1]: hashlib.sha256(b"another").hexdigest()}
+    causes = broadcast(files, machines.targets(2), operation(tmp_path), timeout=PATIENCE, sums=sums)
+    assert set(causes.values()) == {"received something else than the image 3 times"}
+    assert not (tmp_path / "n0" / "initrd").exists()
+
+
+def test_each_machine_says_what_it_lacks(machines: Machines, files: list[Path], tmp_path: Path) -> None:
+    machines.path["n0"] = str(only(tmp_path / "bare"))
+    targets = [machines.target(0), machines.target(1, folder="/nowhere/at/all"), machines.target(2)]
+    causes = broadcast(files, targets, operation(tmp_path), timeout=PATIENCE)
+    assert causes == {
+        "n0": "there is neither perl nor python3",
+        "n1": "/nowhere/at/all: No such file or directory",
+        "n2": "",
+    }
+
+
+def test_a_machine_that_hangs_is_named_at_its_deadline(
+    machines: Machines, files: list[Path], tmp_path: Path
+) -> None:
+    hung = machines.target(0, run=lambda argv: Command(argv=("sleep", "1000")))
+    causes = broadcast(files, [hung], operation(tmp_path), timeout=0.5)
+    assert causes == {"n0": "not all there after 0.5 s: 0 of 12 MiB"}
+
+
+def test_a_machine_that_hangs_holds_up_nobody(machines: Machines, files: list[Path], tmp_path: Path) -> None:
+    script = 'until [ -e "$1" ]; do sleep 0.1; done; echo "gone at last" >&2; exit 1'
+    argv = ("sh", "-c", script, "hung", str(tmp_path / "n1" / "initrd"))
+    hung = machines.target(0, run=lambda _: Command(argv=argv))
+    causes = broadcast(files, [hung, machines.target(1)], operation(tmp_path), timeout=PATIENCE)
+    assert causes == {"n0": "gone at last", "n1": ""}
+
+
+def test_one_folder_is_for_one_broadcast_at_a_time(
+    machines: Machines, files: list[Path], tmp_path: Path
+) -> None:
+    machines.around = (sys.executable, "-c", SLOWLY)
+    first: dict[str, str] = {}
+    thread = threading.Thread(
+        target=lambda: first.update(
+            broadcast(files, machines.targets(1), operation(tmp_path), timeout=PATIENCE)
+        )
+    )
+    thread.start()
+    assert await_true(lambda: (tmp_path / "n0" / "initrd.part").exists())
+    assert broadcast(files, machines.targets(1), operation(tmp_path), timeout=PATIENCE) == {"n0": ""}
+    thread.join()
+    assert first == {"n0": ""}
+    check_all_there(machines, files, 1)
+    assert len(machines.fed()) == 2  # the second waited, and found all there
+
+
+# A relay alone
+
+
+class Relay:
+    """One relay, spoken to directly."""
+
+    def __init__(self, language: Language, folder: Path, content: bytes) -> None:
+        programs = Path(__file__).parents[2] / "plugins/nxc_kexec/nxc_kexec"
+        argv = (
+            ("perl", programs / "relay.pl") if language == "perl" else (sys.executable, programs / "relay.py")
+        )
+        self.process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
+        sum = hashlib.sha256(content).hexdigest()
+        self.say(f"folder {quote(str(folder))}", "token secret", "life 60", "listen 127.0.42.9")
+        self.say(f"file image {len(content)} {sum}", "go")
+        self.port = int(self.hear("port")[0])
+
+    def end(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        for pipe in (self.process.stdin, self.process.stdout):
+            assert pipe is not None
+            pipe.close()
+
+    def say(self, *lines: str) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write("".join(f"{line}\n" for line in lines).encode())
+
+    def hear(self, verb: str) -> list[str]:
+        assert self.process.stdout is not None
+        while line := self.process.stdout.readline().decode():
+            if line.startswith(f"@{verb}"):
+                return line.split()[1:]
+        raise AssertionError(f"it ended before it said {verb}")
+
+    def ask(self, line: bytes) -> bytes:
+        with socket.create_connection(("127.0.42.9", self.port), timeout=30) as caller:
+            caller.sendall(line)
+            answer = b""
+            while data := caller.recv(1 << 16):
+                answer += data
+                if len(answer) >= 1000:
+                    break
+            return answer
+
+
+@pytest.fixture(params=LANGUAGES)
+def relay(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Relay]:
+    (tmp_path / "image").write_bytes(b"0123456789" * 100)
+    made = Relay(request.param, tmp_path, b"0123456789" * 100)
+    yield made
+    made.end()
+
+
+def test_a_stranger_gets_nothing_and_is_told_of(relay: Relay) -> None:
+    for line in (b"wrong image 0\n", b"GET / HTTP/1.1\r\n\r\n", b"secret\n", b"secret image -1\n"):
+        assert relay.ask(line) == b""
+        assert relay.hear("foreign") == ["127.0.0.1"]
+    assert (
+        relay.ask(b"secret image 990\n"[:-1] + b"\n" if False else b"secret image 0\n") == b"0123456789" * 100
+    )
+
+
+def test_a_relay_leaves_when_nobody_tells_it_anything_any_more(relay: Relay) -> None:
+    assert relay.process.stdin is not None
+    relay.process.stdin.close()
+    assert relay.process.wait(30) == 0
+    with pytest.raises(ConnectionRefusedError):
+        relay.ask(b"secret image 0\n")
+
+
+def test_a_relay_leaves_when_nobody_hears_it_any_more(relay: Relay) -> None:
+    assert relay.process.stdout is not None
+    relay.process.stdout.close()
+    assert relay.process.wait(30) != 0
+
+
+def test_what_is_whole_is_not_dropped(relay: Relay) -> None:
+    relay.hear("good")
+    relay.say("drop image")
+    relay.say("pull 127.0.42.9 1")  # nothing is missing
+    assert relay.ask(b"secret image 0\n") == b"0123456789" * 100
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_relay_says_why_it_cannot_take(language: Language, tmp_path: Path) -> None:
+    made = Relay(language, tmp_path, b"0123456789" * 100)
+    try:
+        made.say("pull 127.0.42.9 1")
+        assert made.hear("lost") == ["127.0.42.9", "1", "Connection", "refused"]
+        made.say("pull 127.0.42.9 2")
+        assert made.hear("lost")[:2] == ["127.0.42.9", "2"]
+    finally:
+        made.end()
