@@ -93,7 +93,7 @@ def test_the_nix_library_and_every_package_are_inside(wheels: Path) -> None:
 
 def test_an_installed_nxc_offers_every_flavour_and_base(installed: Path) -> None:
     for what, wanted in (
-        ("flavour", {"docker", "local", "nspawn", "vm", "vm-ramdisk"}),
+        ("flavour", {"docker", "kexec", "local", "nspawn", "vm", "vm-ramdisk"}),
         ("base", {"debian", "nixos", "plain"}),
     ):
         told = subprocess.run(
