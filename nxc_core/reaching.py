@@ -28,7 +28,10 @@ LAST_TRY = 4.0
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 OBSERVE_EVERY = 1.0
 ASK_ANYWAY = 10.0
-"""Seconds after which a node is asked though its flavour takes it to be booting: that may be wrong."""
+"""Seconds after which a node is asked though its flavour takes it to be booting, which may be wrong.
+
+More where the flavour grants a node more than usual.
+"""
 
 
 @define
@@ -39,6 +42,7 @@ class _Pending:
     machine: str
     instance: str
     deadline: float
+    anyway: float
     observed: float = 0.0
     asked: float = field(factory=time.monotonic)
     next: float = 0.0
@@ -79,6 +83,7 @@ def reach(
             spec.machine if isinstance(flavour, Reserving) else "",
             plan.instances[spec.name],
             (since or {}).get(spec.name, now) + allowed,
+            ASK_ANYWAY * max(allowed / flavour.patience, 1.0),
         )
         for spec in plan.nodes
         if spec.name not in settled or settled[spec.name].state not in (NodeState.READY, NodeState.FAILED)
@@ -267,7 +272,7 @@ def _of_no_new_boot(former: str | None) -> tuple[str, ...]:
 
 def _may_answer(flavour: Flavour[Any], node: Node, wait: _Pending, op: Operation) -> bool:
     """Whether to ask a node now. What the flavour sees may delay that for a while, and no more."""
-    if time.monotonic() - wait.asked < ASK_ANYWAY:
+    if time.monotonic() - wait.asked < wait.anyway:
         try:
             if not flavour.awake(node, op):
                 return False

@@ -8,9 +8,9 @@ from typing import Any, cast
 import pytest
 from docker import errors as sdk
 
-from nxc_core.model import ExecEndpoint, Node
+from nxc_core.model import ExecEndpoint, Node, Observation
 from nxc_core.operation import Operation
-from nxc_docker import containers, looking
+from nxc_docker import containers, looking, nodes
 from nxc_docker import engine as engines
 from nxc_docker.engine import Engine
 from nxc_docker.flavour import Docker
@@ -90,6 +90,46 @@ def test_a_system_that_does_not_tell_its_instance_is_asked(console: Console, fla
     console.text = b"nxc: this is web1\r\n"
     assert flavour.awake(NODE, OP)
     assert flavour.told(NODE, OP) is None
+
+
+def test_a_console_that_grows_is_a_sign_of_life(
+    console: Console, flavour: Docker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[str] = []
+
+    def look(name: str, engine: Engine) -> Observation:
+        looks.append(name)
+        return Observation(alive=False, detail="its container was killed")
+
+    monkeypatch.setattr(looking, "look", look)
+    flavour.watch("web1", 0.0, fresh=True)
+    console.text = b"Welcome"
+    assert not flavour.awake(NODE, OP)
+    assert flavour.observe(NODE, OP).alive
+    assert looks == []
+    assert not flavour.awake(NODE, OP), "nothing new"
+    assert not flavour.observe(NODE, OP).alive
+    assert looks == ["d-web1"]
+
+
+def test_a_long_boot_is_looked_at_less_and_less(
+    console: Console, flavour: Docker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [1000.0]
+    monkeypatch.setattr(nodes, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    flavour.pace = 0.5
+    flavour.watch("web1", 0.0, fresh=True)
+    pauses, before = [], 1000.0
+    while clock[0] < 1060:
+        count = len(console.asked)
+        flavour.awake(NODE, OP)
+        if len(console.asked) > count:
+            pauses.append(clock[0] - before)
+            before = clock[0]
+        clock[0] += 0.1
+    assert 0.4 < pauses[1] < 0.7
+    assert 5 < pauses[-1] < 7
+    assert len(pauses) < 40
 
 
 # A network that the engine does not let go of

@@ -8,6 +8,7 @@ import re
 import time
 from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
 from nxc_core import DeployError, Flavour, NxcError, Operation
 from nxc_core.connect import Connection
@@ -23,6 +24,8 @@ SHUTDOWN = 30.0
 """Seconds in which a node must have gone down in good order; then its power is cut."""
 PACE = 0.02
 """Seconds per node between looks at booting consoles, so that looking costs a tenth of a processor."""
+PATIENCE = 0.1
+"""The longer a console has been looked at, the longer the pause until the next look: this part of it."""
 AWAKE = re.compile(rb"nxc: this is (\S+)(?: \((\S+)\))?")
 """What ``nxc-node`` says at its end, with the node's instance id."""
 FAILED = re.compile(rb"nxc: failed: ([^\r\n]*)")
@@ -40,7 +43,10 @@ class Nodes(Flavour[DockerOptions]):
     def __init__(self, options: DockerOptions) -> None:
         super().__init__(options)
         self.pace = PACE
+        self._first: dict[str, float] = {}
         self._looked: dict[str, float] = {}
+        self._length: dict[str, int] = {}
+        self._grows: set[str] = set()
         self._since: dict[str, float] = {}
         self._choked: dict[str, float] = {}
         self._failed: dict[str, str] = {}
@@ -62,13 +68,17 @@ class Nodes(Flavour[DockerOptions]):
     def awake(self, node: Node, op: Operation) -> bool:
         """Whether the console says that the node knows who it is."""
         now = time.monotonic()
-        if now - self._looked.get(node.name, 0.0) < self.pace:
+        pace = max(self.pace, PATIENCE * (now - self._first.setdefault(node.name, now)))
+        if now - self._looked.get(node.name, 0.0) < pace:
             return False
         self._looked[node.name] = now
         try:
             said = looking.logs(container_of(node), self.of(node), since=self._since.get(node.name))
         except failures.TROUBLE:
             return True  # asking tells what is wrong
+        if len(said) > self._length.get(node.name, 0):
+            self._length[node.name] = len(said)
+            self._grows.add(node.name)
         if found := AWAKE.search(said):
             self._choked.pop(node.name, None)
             if found[2] and node.name in self._fresh:
@@ -91,6 +101,9 @@ class Nodes(Flavour[DockerOptions]):
             return Observation(alive=False, detail=told)
         if node.name in self._failed:
             return Observation(alive=False, detail=self._failed[node.name])
+        if node.name in self._grows:  # its console has said more since the last look: a sign of life
+            self._grows.discard(node.name)
+            return Observation(alive=True)
         return looking.look(container_of(node), self.of(node))
 
     def connect(self, node: Node, op: Operation) -> Connection | None:
@@ -153,8 +166,10 @@ class Nodes(Flavour[DockerOptions]):
 
         ``fresh`` says that nothing of an earlier boot is in it.
         """
-        for known in (self._looked, self._since, self._choked, self._failed, self._told):
+        kept: tuple[dict[str, Any], ...] = (self._first, self._looked, self._length, self._since)
+        for known in (*kept, self._choked, self._failed, self._told):
             known.pop(node, None)
+        self._grows.discard(node)
         if since:
             self._since[node] = since
         (self._fresh.add if fresh else self._fresh.discard)(node)
