@@ -6,15 +6,26 @@ import ipaddress
 import re
 from collections.abc import Mapping, Sequence
 
+from attrs import evolve
+
 from nxc_core import ConfigError
 from nxc_core.model import Json, Machine, Network, NodeSpec
 from nxc_core.state import unstructure
 from nxc_kexec.cards import LAN, carry_over, known_networks, own_networks
+from nxc_kexec.claims import Station
 from nxc_kexec.facts import Facts
 from nxc_kexec.machines import Contact
 
 Known = Sequence[tuple[Contact, Facts]]
 _NAME = re.compile(r"^(?=.{1,253}$)[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$")
+
+
+def keep(station: Station, facts: Facts) -> Contact:
+    """Have a machine keep the address that its node has had, as long as it is still the machine's."""
+    former = str(station.machine().facts.get("address", ""))
+    if station.contact.address or former not in {address for address, _ in known_networks(facts)}:
+        return station.contact
+    return evolve(station.contact, address=former)
 
 
 def choose_addresses(known: Known) -> dict[str, str]:

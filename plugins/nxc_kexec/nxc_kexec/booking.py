@@ -14,7 +14,7 @@ from nxc_core.model import Machine, NodeState, Plan
 from nxc_kexec import addresses, steps
 from nxc_kexec.claims import MACHINE, Station, claim, hang_up
 from nxc_kexec.facts import HELD, Facts
-from nxc_kexec.former import resolve
+from nxc_kexec.former import Way, resolve
 from nxc_kexec.giving import is_ours
 from nxc_kexec.images import image_of
 from nxc_kexec.machines import Contact, configured, read_machines
@@ -122,6 +122,7 @@ def look_and_hold(options: KexecOptions, plan: Plan, stations: Mapping[str, Stat
     op.step(f"looking at {several(asked)}")
     seen: Seen = {}
     try:
+        open_jumps(asked, options, op)
         for one, found in _each(asked, [_see(one, options, sizes, op) for one in asked], op):
             if found is not None:
                 seen[one.name] = found
@@ -129,11 +130,22 @@ def look_and_hold(options: KexecOptions, plan: Plan, stations: Mapping[str, Stat
         free = [one for one in asked if one.name in seen and seen[one.name].holder != op.name]
         held = [one.name for one, _ in _each(free, [steps.hold(one, options, op) for one in free], op)]
         seen = {name: found for name, found in seen.items() if found.holder == op.name or name in held}
-    finally:
-        if len(seen) < len(plan.nodes):  # what follows may be the end
-            hang_up(asked)
-    hang_up(one for one in asked if one.name not in seen)
+    except BaseException:
+        hang_up(asked)
+        raise
+    few = len(seen) < len(plan.nodes)  # what follows may be the end
+    hang_up(one for one in asked if few or one.name not in seen)
     return seen
+
+
+def open_jumps(stations: Sequence[Station], options: KexecOptions, op: Operation) -> None:
+    """Open one connection to each host on the way; where that fails, its machines say so themselves."""
+    ways = {one.way.jump_control: one.way for one in stations if one.contact.jump}
+
+    def open_one(way: Way) -> Steps[None]:
+        yield way.open_jump(options.contact)
+
+    op.flows([open_one(way) for socket, way in ways.items() if not socket.exists()])
 
 
 def _each(
@@ -166,7 +178,7 @@ def _see(
 
 def _note(stations: Mapping[str, Station], seen: Seen, options: KexecOptions, op: Operation) -> None:
     """Write down what was seen, and that from now on something of ours may be on the machines."""
-    known = [(stations[name].contact, found) for name, found in seen.items()]
+    known = [(addresses.keep(stations[name], found), found) for name, found in seen.items()]
     told = addresses.describe(known)
     for name, found in seen.items():
         folder = f"{options.folder}/{HELD}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 
 from attrs import frozen
 
@@ -14,7 +15,7 @@ from nxc_core.flows import Flow, run_flows
 from nxc_core.identity import alias
 from nxc_core.model import Json, Machine, Node, NodeSpec, Resource, SshEndpoint
 from nxc_core.state import structure, unstructure
-from nxc_kexec.former import NODE_PORT, Way
+from nxc_kexec.former import NODE_PORT, Way, close
 from nxc_kexec.machines import Contact
 
 MACHINE = "kexec.machine"
@@ -139,9 +140,11 @@ def on_node(end: SshEndpoint, argv: Sequence[str], *, timeout: float) -> Command
 
 
 def hang_up(stations: Iterable[Station]) -> None:
-    """Close shared connections, also when interrupted."""
-    run_flows([_close(one) for one in stations if one.way.control.exists()])
+    """Close shared connections, also when interrupted; those to hosts on the way come last."""
+    ways = [one.way for one in stations]
+    for sockets in ([way.control for way in ways], dict.fromkeys(way.jump_control for way in ways)):
+        run_flows([_close(one) for one in sockets if one.exists()])
 
 
-def _close(station: Station) -> Flow[None]:
-    yield station.way.close()
+def _close(control: Path) -> Flow[None]:
+    yield close(control)

@@ -39,7 +39,7 @@ class Way:
         control = str(self.control) if shared else "none"
         words = [*_strict(self.known_hosts, contact.trusted, self.patience), "-S", control]
         if contact.jump:
-            words += ["-o", f"ProxyCommand={shlex.join(self._hops())}"]
+            words += ["-o", f"ProxyCommand={shlex.join(self._hops('auto', '-W', '[%h]:%p'))}"]
         if contact.port:
             words += ["-p", str(contact.port)]
         if contact.user:
@@ -48,17 +48,26 @@ class Way:
             words += ["-i", contact.key, "-o", "IdentitiesOnly=yes"]
         return tuple(words)
 
-    def _hops(self) -> tuple[str, ...]:
-        """Return the words that carry bytes to the machine; all behind one host share the way to it."""
-        *before, last = self.contact.jump.split(",")
-        target = read_target(last.removeprefix("ssh://"), self.contact.where)
-        shared = self.runtime / f"{_short(self.contact.jump)}.j"
+    @property
+    def jump_control(self) -> Path:
+        """The socket of the connection to the host on the way, which all machines behind it share."""
+        return self.runtime / f"{_short(self.contact.jump)}.j"
+
+    def _hops(self, master: str, *last: str) -> tuple[str, ...]:
+        """Return the words that reach the host on the way."""
+        *before, nearest = self.contact.jump.split(",")
+        target = read_target(nearest.removeprefix("ssh://"), self.contact.where)
         words = ["ssh", *_strict(self.known_hosts, (), self.patience)]
-        words += ["-o", "ControlMaster=auto", "-o", f"ControlPersist={IDLE}", "-S", str(shared)]
+        words += ["-o", f"ControlMaster={master}", "-o", f"ControlPersist={IDLE}"]
+        words += ["-S", str(self.jump_control)]
         words += ["-J", ",".join(before)] if before else []
         words += ["-p", str(target.port)] if target.port else []
         words += ["-l", target.user] if target.user else []
-        return (*words, "-W", "[%h]:%p", target.host)
+        return (*words, *last, target.host)
+
+    def open_jump(self, timeout: float) -> Command:
+        """Open the connection to the host on the way, before many machines behind it ask for one each."""
+        return Command(argv=self._hops("yes", "-fN"), timeout=timeout)
 
     def open(self, timeout: float) -> Command:
         """Open the shared connection; it goes to the background by itself."""
@@ -78,8 +87,12 @@ class Way:
 
     def close(self) -> Command:
         """Close the shared connection."""
-        words = ("ssh", "-F", "/dev/null", "-S", str(self.control), "-O", "exit", self.contact.host)
-        return Command(argv=words, timeout=10)
+        return close(self.control)
+
+
+def close(control: Path) -> Command:
+    """Close the connection that has this socket."""
+    return Command(argv=("ssh", "-F", "/dev/null", "-S", str(control), "-O", "exit", "none"), timeout=10)
 
 
 def _strict(known_hosts: str, trusted: Sequence[str], patience: int) -> list[str]:

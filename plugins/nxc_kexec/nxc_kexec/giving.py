@@ -10,7 +10,7 @@ from pathlib import Path
 from nxc_core import CommandError, Operation
 from nxc_core.commands import Completed
 from nxc_core.model import Resource
-from nxc_kexec.claims import Station, endpoint, on_node
+from nxc_kexec.claims import Station, endpoint, hang_up, on_node
 from nxc_kexec.former import is_passing
 from nxc_kexec.options import KexecOptions
 from nxc_kexec.steps import PAUSE, Steps, clear
@@ -19,6 +19,8 @@ from nxc_kexec.trouble import Trouble
 STEP = "release"
 ASKING = 15.0
 """Seconds for one question."""
+LIMIT = 128
+"""Machines that are given back at the same time."""
 GOING = 60.0
 """Seconds that a node may take to go down; then its power is cut in software."""
 _REBOOT = ("systemctl", "--no-block", "reboot")
@@ -57,7 +59,10 @@ def give_back(station: Station, options: KexecOptions, op: Operation) -> Steps[N
 def give_all_back(stations: Mapping[str, Station], options: KexecOptions, op: Operation) -> list[str]:
     """Give machines back at the same time, and name those that are; of the others it is said why not."""
     names = list(stations)
-    answers = op.flows([give_back(stations[name], options, op) for name in names], limit=len(names) or 1)
+    try:
+        answers = op.flows([give_back(stations[name], options, op) for name in names], limit=LIMIT)
+    finally:
+        hang_up(stations.values())
     gone = []
     for name, answer in zip(names, answers, strict=True):
         if isinstance(answer, Trouble):

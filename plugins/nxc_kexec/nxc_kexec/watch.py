@@ -89,7 +89,7 @@ class Watch:
     ) -> Generator[Command, Completed | CommandError, Observation]:
         """Ask the former system whether it is there; for a node that was ready, ask itself first."""
         if ready:
-            ended = yield on_node(endpoint(one.contact, one.node, op), ("true",), timeout=5)
+            ended = yield on_node(endpoint(one.contact, one.node, op), ("true",), timeout=15)
             if isinstance(ended, Completed):
                 return Observation(alive=True)
         folder = f"{self.options.folder}/{HELD}"
