@@ -28,6 +28,8 @@ LAN = "192.168.77"
 FAR = "172.29.0.0/16"
 """A network that machines have a route to, by way of the network that they share."""
 MEMORY = 1024
+SLOW = "no_timer_check mitigations=off"
+"""Kernel arguments for an emulated processor, which may be given too little time for the timer's check."""
 READY = 300.0
 """Seconds in which a machine must have booted; an idle one takes some fifteen."""
 PROMPT = "login:"
@@ -217,8 +219,7 @@ class Former:
     def _command(self) -> Iterator[str]:
         system = self.lab.system
         layers = ",".join(serial for serial, _ in system.disks)
-        # The timer check fails at random when the emulator is not given enough time.
-        arguments = f"console=ttyS0 no_timer_check mitigations=off quiet nxc.layers={layers}"
+        arguments = f"console=ttyS0 {SLOW} quiet nxc.layers={layers}"
         yield from ("qemu-system-x86_64", "-machine", "q35", "-accel", "tcg,tb-size=128", "-cpu", "qemu64")
         yield from ("-m", f"{self.memory}M", "-nodefaults", "-no-user-config", "-display", "none")
         yield from (
