@@ -1,0 +1,288 @@
+"""What is done on a machine: the scripts themselves, run here; the words of its tools; the identity."""
+
+from __future__ import annotations
+
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from attrs import evolve
+
+from nxc_core import ConfigError, PreflightError
+from nxc_core.model import Artifact, Kind, NodeSpec, Plan, Role, RoleBoot
+from nxc_core.operation import Operation
+from nxc_core.plugins import Plugins
+from nxc_core.state import Journal
+from nxc_kexec import identity, images, steps, tool
+from nxc_kexec.options import KexecOptions
+
+
+def sh(
+    script: str, *words: str, stdin: bytes = b"", **environment: str
+) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(
+        ("sh", "-c", script, "name", *words),
+        input=stdin,
+        capture_output=True,
+        check=False,
+        timeout=60,
+        env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", **environment} if environment else None,
+    )
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "nxc-kexec"
+
+
+# Holding
+
+
+def test_a_machine_is_held_by_one_deployment(folder: Path) -> None:
+    assert sh(steps._HOLD, str(folder), "web-1").returncode == 0
+    assert (folder / "holder").read_text() == "web-1\n"
+    (folder / "initrd").write_text("kept")
+    again = sh(steps._HOLD, str(folder), "web-1")
+    assert again.returncode == 0, "by itself it may be held again"
+    assert (folder / "initrd").read_text() == "kept"
+    other = sh(steps._HOLD, str(folder), "db-2")
+    assert other.returncode != 0 and other.stdout == b"web-1\n"
+    assert [path.name for path in folder.parent.iterdir()] == ["nxc-kexec"], "nothing of the other is left"
+
+
+def test_of_many_at_once_one_gets_the_machine(folder: Path) -> None:
+    codes: dict[str, int] = {}
+    start = threading.Barrier(8)
+
+    def hold(name: str) -> None:
+        start.wait()
+        codes[name] = sh(steps._HOLD, str(folder), name).returncode
+
+    threads = [threading.Thread(target=hold, args=(f"d{n}",)) for n in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    (winner,) = [name for name, code in codes.items() if code == 0]
+    assert (folder / "holder").read_text() == f"{winner}\n"
+    assert [path.name for path in folder.parent.iterdir()] == ["nxc-kexec"]
+
+
+def test_a_folder_that_cannot_be_made_says_so(tmp_path: Path) -> None:
+    done = sh(steps._HOLD, str(tmp_path / "none" / "there"), "web-1")
+    assert done.returncode == 0, "parents are made"
+    (tmp_path / "file").write_text("")
+    done = sh(steps._HOLD, str(tmp_path / "file" / "x"), "web-1")
+    assert done.returncode != 0
+    assert b"Not a directory" in done.stderr
+
+
+# Loading
+
+
+def test_the_identity_replaces_that_of_an_earlier_try(folder: Path) -> None:
+    folder.mkdir()
+    initrd = folder / "initrd"
+    initrd.write_bytes(b"image")
+    for secret in (b"first, and longer", b"second"):
+        assert sh(steps._LOAD, str(initrd), "5", "true", stdin=secret).returncode == 0
+        assert initrd.read_bytes() == b"image" + secret
+        assert initrd.stat().st_mode & 0o777 == 0o600, "it has secrets now"
+
+
+def test_a_failed_load_is_told_from_a_failed_ssh(folder: Path) -> None:
+    folder.mkdir()
+    (folder / "initrd").write_bytes(b"image")
+    done = sh(steps._LOAD, str(folder / "initrd"), "5", "sh", "-c", "echo no >&2; exit 255")
+    assert (done.returncode, done.stderr) == (steps.LOAD_FAILED, b"no\nexit 255\n")
+    done = sh(steps._LOAD, str(folder / "absent"), "5", "true")
+    assert done.returncode == steps.APPEND_FAILED
+
+
+# Launching
+
+
+def test_the_order_is_answered_before_it_is_carried_out(folder: Path) -> None:
+    folder.mkdir()
+    began = time.monotonic()
+    done = sh(steps._LAUNCH, str(folder), "sh", "-c", f"sleep 2; echo gone >{folder}/gone; exit 3")
+    assert done.returncode == 0 and not (folder / "gone").exists()
+    while "ended with" not in (folder / "launch.log").read_text():
+        assert time.monotonic() < began + 60
+        time.sleep(0.05)
+    assert (folder / "launch.log").read_text() == "kexec -e ended with exit code 3\n"
+
+
+# Clearing
+
+
+@pytest.fixture
+def programs(tmp_path: Path) -> Iterator[Path]:
+    """A kexec that tells what it was asked, first on the path."""
+    place = tmp_path / "bin"
+    place.mkdir()
+    (place / "kexec").write_text(f'#!/bin/sh\necho "$@" >>{tmp_path}/asked\n')
+    (place / "sudo").write_text('#!/bin/sh\nshift\nexec "$@"\n')
+    for program in place.iterdir():
+        program.chmod(0o755)
+    yield place
+
+
+def test_what_is_ours_is_cleared_and_nothing_else(folder: Path, tmp_path: Path, programs: Path) -> None:
+    path = f"{programs}:/usr/bin:/bin"
+    sh(steps._HOLD, str(folder), "web-1")
+    (tmp_path / "nxc-kexec.db-2").mkdir()
+    other = sh(steps._GIVE_BACK, str(folder), "db-2", PATH=path)
+    assert other.returncode == 0 and (folder / "holder").exists()
+    assert not (tmp_path / "nxc-kexec.db-2").exists(), "what it had begun goes"
+    assert not (tmp_path / "asked").exists(), "another's kernel stays loaded"
+    ours = sh(steps._GIVE_BACK, str(folder), "web-1", PATH=path)
+    assert ours.returncode == 0 and not folder.exists()
+    assert (tmp_path / "asked").read_text() == "-u\n"
+    assert ours.stdout.decode().strip() == Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    assert sh(steps._GIVE_BACK, str(folder), "web-1", PATH=path).returncode == 0, "twice"
+
+
+# The shared folder
+
+
+def test_a_shared_image_is_read_once_on_its_way(folder: Path, tmp_path: Path) -> None:
+    folder.mkdir()
+    shared = tmp_path / "home"
+    shared.mkdir()
+    for name in ("kernel", "initrd"):
+        (shared / name).write_text(name)
+    done = sh(images._TAKE, str(shared), str(folder), "kernel", "initrd")
+    assert done.returncode == 0
+    assert (folder / "kernel").read_text() == "kernel" and (folder / "initrd").read_text() == "initrd"
+    first, second = done.stdout.decode().splitlines()
+    image = images.Image(kernel=shared / "kernel", initrd=shared / "initrd")
+    images.check("kernel", first, image.digests()["kernel"], "m1")
+    with pytest.raises(Exception, match="initrd arrived damaged"):
+        images.check("initrd", first, image.digests()["initrd"], "m1")
+    images.check("initrd", second, image.digests()["initrd"], "m1")
+    assert sh(images._TAKE, str(shared), str(folder), "kernel", "absent").returncode != 0
+
+
+# Tools
+
+
+def test_tools_are_words() -> None:
+    load = tool.kexec_load("/sbin/kexec", "/f/kernel", "/f/initrd", "a b", by_file=False)
+    assert tool.words(load) == (
+        *("/sbin/kexec", "--load", "--kexec-syscall", "--no-checks"),
+        *("--initrd=/f/initrd", "--append=a b", "/f/kernel"),
+    )
+    whole = tool.as_root(tool.sh["-c", 'exec "$@"', "x", load], root=False)
+    assert tool.words(whole) == ("sudo", "-n", "sh", "-c", 'exec "$@"', "x", *tool.words(load))
+    by_file = tool.words(tool.kexec_load("kexec", "k", "i", "", by_file=True))
+    assert "--kexec-file-syscall" in by_file and "--no-checks" not in by_file
+
+
+def test_the_users_and_the_roles_arguments_come_last() -> None:
+    boot = RoleBoot(cmdline="nxc.role=server quiet")
+    text = tool.kernel_arguments(boot, KexecOptions(console="ttyS1,9600", cmdline="panic=0"))
+    assert text == ("net.ifnames=0 panic=10 console=tty0 console=ttyS1,9600 nxc.role=server quiet panic=0")
+    assert "ttyS" not in tool.kernel_arguments(boot, KexecOptions(console=""))
+
+
+def test_a_command_line_that_no_kernel_reads_is_refused() -> None:
+    with pytest.raises(ConfigError, match="a kernel reads 2047"):
+        tool.kernel_arguments(RoleBoot(cmdline="x" * 2040), KexecOptions())
+
+
+# Identity
+
+
+def test_the_identity_is_an_archive_behind_the_image(tmp_path: Path) -> None:
+    document = tmp_path / "node.json"
+    document.write_text('{"node": "a"}')
+    packed = identity.pack(document, after=1021)
+    assert (1021 + len(packed)) % 4 == 0
+    padding = -1021 % 512
+    assert packed[:padding] == b"\0" * padding
+    done = subprocess.run(
+        ("cpio", "--quiet", "-idm"), input=packed[padding:], cwd=tmp_path, capture_output=True, check=True
+    )
+    assert done.stderr == b""
+    found = tmp_path / "nxc" / "node.json"
+    assert found.read_text() == '{"node": "a"}'
+    assert found.stat().st_mode & 0o777 == 0o600
+
+
+# The flavour before anything is touched
+
+
+@pytest.fixture
+def op(tmp_path: Path) -> Operation:
+    return Operation(
+        dir=tmp_path,
+        runtime=tmp_path,
+        cache=tmp_path,
+        journal=Journal(tmp_path / "journal.jsonl"),
+        emit=lambda event: None,
+        cancel=threading.Event(),
+        name="web-1",
+    )
+
+
+def flavour(**options: Any) -> Any:
+    return Plugins.discover().flavour("kexec", options)
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"contact": 0}, "contact must be more than 0"),
+        ({"boot": "soon"}, "kexec.boot: 'soon' is not a number"),
+        ({"folder": "here"}, "folder must be an absolute path"),
+        ({"release": "never"}, "kexec.release: 'never' is not one of reboot, leave"),
+        ({"cmdline": "a\nb"}, "cmdline must be one line"),
+    ],
+)
+def test_options_are_checked(options: dict[str, Any], told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
+        flavour(**options)
+
+
+def test_machines_are_counted_before_anything_is_built(op: Operation) -> None:
+    roles = (Role(name="a", count=2), Role(name="b", hosts=("x",)), Role(name="c", count=0))
+    flavour().vet(roles, op)  # `nxc build` needs no machines
+    flavour(machines="m1,m2,m3").vet(roles, op)
+    with pytest.raises(ConfigError, match="there are 2 machines for 3 nodes"):
+        flavour(machines="m1,m2").vet(roles, op)
+    with pytest.raises(ConfigError, match="no machines are named") as caught:
+        flavour().require(op)
+    assert "-m host,host" in caught.value.hint
+
+
+def test_a_missing_file_of_host_keys_is_told(op: Operation) -> None:
+    with pytest.raises(PreflightError, match="there is no file /none/known"):
+        flavour(machines="m1", known_hosts="/none/known").require(op)
+
+
+def test_an_image_without_a_kernel_is_refused() -> None:
+    with pytest.raises(ConfigError, match="no kernel and initrd for role a"):
+        images.image_of(Artifact(kind=Kind("ramdisk"), roles={"a": RoleBoot()}), "a")
+
+
+def test_a_name_that_means_nothing_is_told_with_its_line(op: Operation, tmp_path: Path) -> None:
+    (tmp_path / "machines").write_text("127.0.0.1\nno-such-host.invalid\n")
+    plan = Plan(
+        deployment="web-1",
+        artifact=Artifact(kind=Kind("ramdisk")),
+        nodes=(),
+        networks=(),
+        documents={},
+        instances={},
+        key=tmp_path / "key",
+        known_hosts=tmp_path / "known_hosts",
+    )
+    nodes = tuple(NodeSpec(name=f"n{i}", role="a", index=i, machine="") for i in range(2))
+    with pytest.raises(ConfigError, match="machines, line 2: the name no-such-host.invalid is not known"):
+        flavour(machines=str(tmp_path / "machines")).acquire(evolve(plan, nodes=nodes), op)
+    assert not op.claimed(), "nothing is claimed when the list cannot be meant"
