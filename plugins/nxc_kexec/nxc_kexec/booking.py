@@ -32,9 +32,9 @@ def count(options: KexecOptions, nodes: int, spares: int) -> tuple[Contact, ...]
     """Return the machines there are; raises ConfigError where they are too few."""
     found = read_machines(options.machines, Path())
     if len(found) < nodes + spares:
-        wanted = f"{nodes} nodes" + (f" and {spares} spares" if spares else "")
+        wanted = several(nodes, "node") + (f" and {several(spares, 'spare')}" if spares else "")
         raise ConfigError(
-            f"there are {len(found)} machines for {wanted}",
+            f"there {'is' if len(found) == 1 else 'are'} {several(found)} for {wanted}",
             hint="name more machines (-m), or ask for fewer nodes (-r ROLE=N)"
             + (", or fewer spares (--spare N)" if spares else ""),
         )

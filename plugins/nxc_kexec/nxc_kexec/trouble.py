@@ -23,6 +23,7 @@ class Trouble(DeployError):
         return f"{self.cause} ({self.hint})" if self.hint else self.cause
 
 
-def several(machines: Sized) -> str:
-    """Spell how many machines these are."""
-    return f"{len(machines)} machine{'' if len(machines) == 1 else 's'}"
+def several(things: Sized | int, what: str = "machine") -> str:
+    """Spell how many these are."""
+    count = things if isinstance(things, int) else len(things)
+    return f"{count} {what}{'' if count == 1 else 's'}"
