@@ -59,6 +59,17 @@ def test_the_system_is_running_with_no_failed_units(pair: Running) -> None:
         node.wait_until_succeeds("systemctl is-system-running | grep -x running", timeout=120)
 
 
+def test_systemd_runs_no_generator_that_has_nothing_to_do(plain: NodeHandle) -> None:
+    run = plain.succeed("cd /etc/systemd/system-generators && for f in *; do readlink $f; done | sort -u")
+    assert run.split() == ["/dev/null"]
+    # What is left does its work: an init script is a unit, and an fstab would be read.
+    plain.succeed("test -x /usr/lib/systemd/system-generators/systemd-sysv-generator")
+    plain.succeed(
+        "echo 'none /mnt tmpfs noauto 0 0' >>/etc/fstab; systemctl daemon-reload; systemctl cat mnt.mount"
+    )
+    plain.succeed("sed -i '$d' /etc/fstab; systemctl daemon-reload; ! systemctl cat mnt.mount")
+
+
 def test_names_resolve_both_ways(pair: Running) -> None:
     for name, other in (("plain", "strict"), ("strict", "plain")):
         told = pair[name].succeed(f"getent ahostsv4 {other}")

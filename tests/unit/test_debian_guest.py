@@ -75,6 +75,18 @@ def test_a_smaller_kernel_is_another(tmp_path: Path) -> None:
     assert whole.key != smaller.key and smaller.task["without"] == ["sound"]
 
 
+def test_generators_that_have_nothing_to_do_are_left_out() -> None:
+    def left_out(wanted: Guest) -> set[str]:
+        return set(guest(wanted).task["without_generators"])
+
+    assert left_out(MACHINE) == set()
+    assert left_out(evolve(HARDWARE, lean=True)) == set(), "its disks are somebody's"
+    assert left_out(evolve(MACHINE, lean=True)) == set(LISTED["generators_not_when_lean"])
+    assert left_out(CONTAINER) == left_out(evolve(CONTAINER, lean=False))
+    for kept in ("systemd-fstab-generator", "systemd-sysv-generator", "systemd-rc-local-generator"):
+        assert kept not in left_out(CONTAINER), "a role may need it"
+
+
 def test_what_a_role_uses_is_not_masked() -> None:
     used = ("systemd-logind.service", "console-getty.service")
     assert masked(CONTAINER) - masked(CONTAINER, *used) == set(used)

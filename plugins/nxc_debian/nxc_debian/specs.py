@@ -122,6 +122,9 @@ def guest_spec(
     mask -= set(listed["hardware"]["units"] if is_hardware(guest) else ())
     task: dict[str, Any] = {"files": files, "folders": folders, "wants": wants, "mask": sorted(mask - used)}
     task["firmware"] = listed["hardware"]["firmware"]
+    without = set(listed["generators_not_when_lean"] if guest.lean and not is_hardware(guest) else ())
+    without |= set(listed["generators_not_in_container"] if guest.root == "container" else ())
+    task["without_generators"] = sorted(without)
     return Spec(
         make="guest",
         title="nxc's own part",

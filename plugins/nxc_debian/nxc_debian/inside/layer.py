@@ -99,6 +99,8 @@ def _guest(task: dict[str, Any], job: dict[str, Any], root: Path, epoch: int) ->
             Path("/", name).mkdir(parents=True, exist_ok=True)
             Path("/", name).chmod(int(mode, 8))
         placing.place_units({"wants": task["wants"], "mask": task["mask"]})
+        for name in task["without_generators"]:
+            placing.make_way(f"etc/systemd/system-generators/{name}").symlink_to("/dev/null")
 
     within(root, place)
 
