@@ -47,6 +47,8 @@ class Behaviour:
     lockdown: bool = False
     memory: int = 16 << 10
     """MiB that it says it has."""
+    shared: Path | None = None
+    """A folder of this machine that it sees under the same path, as an NFS home."""
     ram_folder: str = "256m"
     """Size of what it keeps in RAM: /run, /dev/shm, /tmp."""
     arch: str = "x86_64"

@@ -156,6 +156,8 @@ SYSRQ = """/mnt/sysrq /proc/sysrq-trigger none bind
 """
 LAST = """farm /tmp tmpfs mode=1777,size={size}
 """
+SHARED = ("{shared} /mnt/shared none bind\n", "/mnt/shared {shared} none bind,X-mount.mkdir\n")
+"""Before what hides its path, and after it."""
 
 PASSWD = """root:x:0:0:root:/root:/bin/bash
 sshd:x:106:65534::/run/sshd:/usr/sbin/nologin
@@ -192,7 +194,7 @@ def copy_kernel(folder: Path) -> None:
 def install(folder: Path, behaviour: Behaviour, public_key: str) -> None:
     """Make a machine's folder: what does not change from boot to boot."""
     for name in (
-        *("real/bin", "real/sbin", "loaded", "etc", "security"),
+        *("real/bin", "real/sbin", "loaded", "etc", "security", "shared"),
         *("former/bin", "former/sbin", "node/bin", "node/sbin", "node/lib/nxc", "node/state"),
     ):
         (folder / name).mkdir(parents=True)
@@ -269,9 +271,10 @@ def prepare(folder: Path, behaviour: Behaviour, address: str, system: str, boot_
     size = behaviour.ram_folder
     mounts = COMMON + (FORMER if system == "former" else NODE_MOUNTS)
     mounts += (SYSRQ if Path("/proc/sysrq-trigger").exists() else "") + LAST
-    (folder / f"fstab.{system}").write_text(
-        mounts.format(system=system, size=size, kernel=folder.parent / "sysctl")
-    )
+    if behaviour.shared is not None:
+        mounts = mounts.join(SHARED)
+    words = {"system": system, "size": size, "kernel": folder.parent / "sysctl", "shared": behaviour.shared}
+    (folder / f"fstab.{system}").write_text(mounts.format_map(words))
     place = "/mnt" if system == "former" else "/run/nxc"
     port = 2022 if system == "former" else 2200
     config = SSHD.format(
