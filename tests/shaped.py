@@ -129,6 +129,7 @@ class Switch:
     def ssh(self, source: str, name: str) -> tuple[str, ...]:
         """Return the words of an ssh from one machine to another, which shares one connection."""
         options = ["BatchMode=yes", "LogLevel=ERROR", f"UserKnownHostsFile={self.folder / 'known_hosts'}"]
+        options += ["ServerAliveInterval=2", "ServerAliveCountMax=3", "ConnectTimeout=10"]
         options += ["ControlMaster=auto", "ControlPersist=30", f"ControlPath={self.folder / name}.m"]
         words = [word for option in options for word in ("-o", option)]
         key = str(self.folder / "key")
