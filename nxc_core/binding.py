@@ -8,6 +8,7 @@ from typing import Any
 from attrs import define, evolve, field
 
 from nxc_core import identity
+from nxc_core.connect import open_connection
 from nxc_core.errors import DeployError, PreflightError
 from nxc_core.flavour import Flavour, Power, Reserving
 from nxc_core.model import Machine, NodeSpec, NodeState, Outcome, Plan, Policy
@@ -161,9 +162,11 @@ class Chances:
         spec = next(one for one in plan.all_nodes if one.name == name)
         if not machine:
             return plan
+        node = self.op.journal.nodes().get(name)
+        if node is not None:
+            open_connection(node.endpoint).close()  # it leads to where the node was
         if machine == spec.machine:
             self.retried[name] = self.retried.get(name, 0) + 1
-            node = self.op.journal.nodes().get(name)
             if node is not None and isinstance(self.flavour, Power):
                 self.flavour.crash(node, self.op)
             count = f"{self.retried[name]} of {plan.policy.retries}"

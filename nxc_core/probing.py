@@ -7,6 +7,8 @@ import ipaddress
 import selectors
 import socket
 import time
+from concurrent import futures
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeGuard
 
 from attrs import frozen
@@ -15,17 +17,17 @@ from nxc_core.model import Endpoint, SshEndpoint
 
 PATIENCE = 2.0
 """Seconds that a server may take to say its version."""
+AT_ONCE = 0.01
+"""Seconds in which most names are known."""
 
 
 def can_probe(endpoint: Endpoint) -> TypeGuard[SshEndpoint]:
-    """Whether an endpoint is reached straight and by address: a name may take long to look up."""
-    if not isinstance(endpoint, SshEndpoint) or endpoint.jump:
-        return False
-    try:
-        ipaddress.ip_address(endpoint.host)
-    except ValueError:
-        return False
-    return True
+    """Whether an endpoint is reached straight."""
+    return isinstance(endpoint, SshEndpoint) and not endpoint.jump
+
+
+def _look_up(host: str) -> list[str]:
+    return [str(found[4][0]) for found in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)]
 
 
 @frozen
@@ -42,6 +44,8 @@ class Prober:
         self._selector = selectors.DefaultSelector()
         self._open: dict[str, _Knock] = {}
         self._failed: set[str] = set()
+        self._hosts: dict[str, Future[list[str]]] = {}
+        self._resolvers = ThreadPoolExecutor(max_workers=8, thread_name_prefix="nxc-resolve")
 
     def __enter__(self) -> Prober:
         return self
@@ -50,19 +54,40 @@ class Prober:
         for name in list(self._open):
             self._close(name)
         self._selector.close()
+        self._resolvers.shutdown(wait=False, cancel_futures=True)
 
     def knock(self, name: str, endpoint: SshEndpoint) -> None:
         """Ask whether a server answers; ``turn`` tells, once."""
-        family = socket.AF_INET6 if ":" in endpoint.host else socket.AF_INET
+        address = self._resolve(endpoint.host)
+        if not address:
+            self._failed.add(name)
+            return
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
         link = socket.socket(family, socket.SOCK_STREAM)
         link.setblocking(False)
-        code = link.connect_ex((endpoint.host, endpoint.port))
+        code = link.connect_ex((address, endpoint.port))
         if code not in (0, errno.EINPROGRESS):
             link.close()
             self._failed.add(name)
             return
         self._open[name] = _Knock(name, link, time.monotonic() + PATIENCE)
         self._selector.register(link, selectors.EVENT_READ, name)
+
+    def _resolve(self, host: str) -> str:
+        """Return a host's address, each time the next of several; while that is looked up, ''."""
+        try:
+            return str(ipaddress.ip_address(host))
+        except ValueError:
+            pass
+        asked = self._hosts.get(host)
+        if asked is None or asked.done() and asked.exception() is not None:
+            asked = self._hosts[host] = self._resolvers.submit(_look_up, host)
+            futures.wait([asked], AT_ONCE)
+        if not asked.done() or asked.exception() is not None:
+            return ""
+        found = asked.result()
+        found.append(found.pop(0))
+        return found[-1]
 
     def turn(self, timeout: float) -> dict[str, bool]:
         """Wait a moment; returns who has answered, and who is not going to."""

@@ -81,7 +81,8 @@ class Plug:
 def _spell(record: Mapping[str, Any]) -> str:
     if "kind" in record:
         return f"{record['kind']} {record['id']}"
-    return str(record.get("node", {}).get("name", "a node"))
+    node = record.get("node", record.get("op"))
+    return str(node["name"] if isinstance(node, Mapping) else node)
 
 
 @define(eq=False)

@@ -14,11 +14,13 @@ from nxc_core.model import (
     Composition,
     Deployment,
     Event,
+    Node,
     NodeDocument,
     NodeState,
     Outcome,
     Plan,
     Role,
+    SshEndpoint,
 )
 from nxc_core.operation import Operation
 from nxc_core.state import Journal
@@ -223,6 +225,28 @@ def test_binding_anew_voids_what_was_known_of_a_node(op: Operation) -> None:
     assert "a" not in op.journal.nodes()
     assert "a" not in op.journal.outcomes()
     assert Journal(op.journal.path).bindings() == {"a": "m2"}
+
+
+def test_a_shared_connection_to_the_bad_machine_is_not_used_for_the_spare(op: Operation) -> None:
+    """Its socket is named after the node: what is still there would lead to the wrong machine."""
+    control = op.dir / "control"
+    end = SshEndpoint(
+        host="127.0.0.1",
+        port=9,
+        user="root",
+        identity=Path("/k"),
+        known_hosts=Path("/h"),
+        alias="a",
+        control=control,
+    )
+    flavour = Machines(2)
+    plan = binding.reserve(flavour, plan_of("a", spares=1), op)
+    op.node(Node(name="a", role="a", machine="m1", endpoint=end))
+    control.touch()
+    bad = Outcome(node="a", state=NodeState.FAILED, cause="dead")
+    op.outcome(bad)
+    assert binding.Chances(flavour, op).take(plan, bad).nodes[0].machine == "m2"
+    assert not control.exists()
 
 
 def test_a_machine_is_told_to_be_left_out_once(op: Operation) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from attrs import evolve
 
-from nxc_core import reaching
+from nxc_core import probing, reaching
 from nxc_core.connect import Connection
 from nxc_core.errors import Interrupted
 from nxc_core.model import ExecEndpoint, Machine, Node, NodeState, Plan, SshEndpoint
@@ -105,13 +105,47 @@ def test_a_mute_server_does_not_delay_another() -> None:
     [
         (endpoint("127.0.0.1", 22), True),
         (endpoint("::1", 22), True),
-        (endpoint("some.host", 22), False),
+        (endpoint("some.host", 22), True),
         (endpoint("127.0.0.1", 22, jump="gate"), False),
         (ExecEndpoint(prefix=("env",)), False),
     ],
 )
 def test_what_can_be_knocked_at(found: SshEndpoint | ExecEndpoint, can: bool) -> None:
     assert can_probe(found) is can
+
+
+def test_a_name_that_nobody_can_look_up_delays_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where the name server does not answer: each look takes longer than this test."""
+    asked, released = threading.Event(), threading.Event()
+    real = probing._look_up
+
+    def look_up(host: str) -> list[str]:
+        if host == "nowhere":
+            asked.set()
+            released.wait(600)
+        return real(host)
+
+    monkeypatch.setattr(probing, "_look_up", look_up)
+    with server(b"SSH-2.0-x\r\n") as good, Prober() as prober:
+        for _ in range(20):
+            prober.knock("dark", endpoint("nowhere", 22))
+            assert prober.turn(0.0)["dark"] is False
+        told: dict[str, bool] = {}
+        while not told.get("good"):
+            prober.knock("good", endpoint("localhost", good))
+            told = answers(prober, 1)
+        assert asked.is_set()
+    released.set()
+
+
+def test_every_address_of_a_name_has_its_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probing, "_look_up", lambda host: ["127.0.0.9", "127.0.0.1"])
+    with server(b"SSH-2.0-x\r\n") as good, Prober() as prober:
+        told = []
+        while len(told) < 4:
+            prober.knock("one", endpoint("some.host", good))
+            told.append(answers(prober, 1)["one"])
+    assert told in ([False, True] * 2, [False, False, True, False])  # the first look may come too early
 
 
 class Stuck(Machines):
