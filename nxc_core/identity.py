@@ -171,6 +171,9 @@ def write_documents(folder: Path, deployment: Deployment, flavour: Flavour[Any])
             make_key(place / "host_key", spec.name)
             public = " ".join((place / "host_key.pub").read_text().split()[:2])
             known += f"{alias(deployment.id, spec.name)} {public}\n"
+        documents[spec.name] = place / "node.json"
+        if not ours and documents[spec.name].exists():
+            continue  # it has what the platform gave since, which nobody else remembers
         document = NodeDocument(
             deployment=deployment.id,
             instance=deployment.instances[spec.name],
@@ -182,7 +185,6 @@ def write_documents(folder: Path, deployment: Deployment, flavour: Flavour[Any])
             authorized_keys=((folder / "key.pub").read_text().strip(),) if ssh else (),
             parameters=deployment.parameters,
         )
-        documents[spec.name] = place / "node.json"
         state.save(documents[spec.name], flavour.seed(document), mode=0o600)
     state.replace(folder / "known_hosts", known.encode(), mode=0o600)
     return documents

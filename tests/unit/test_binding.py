@@ -301,6 +301,19 @@ def test_where_the_platform_addresses_nodes_their_documents_say_so(op: Operation
         assert document.host_key
 
 
+def test_what_the_platform_gave_survives_another_plan(op: Operation) -> None:
+    """As that of a node that is booted again later, by another process."""
+    flavour = Addressed(1)
+    documents = identity.write_documents(op.dir, deployment_of(flavour, "a"), flavour)
+    plan = evolve(plan_of("a"), documents=documents)
+    lifecycle.nxc_deploy(flavour, plan, op)
+    before, known = read(plan, "a"), (op.dir / "known_hosts").read_text()
+    assert before.interfaces
+    assert identity.write_documents(op.dir, deployment_of(flavour, "a"), flavour) == documents
+    assert read(plan, "a") == before
+    assert (op.dir / "known_hosts").read_text() == known
+
+
 def test_a_node_name_stands_above_a_machine_name(op: Operation) -> None:
     flavour = Addressed(2)
     documents = identity.write_documents(op.dir, deployment_of(flavour, "m2", "m1"), flavour)

@@ -141,7 +141,7 @@ def test_a_name_that_nobody_can_look_up_delays_nobody(monkeypatch: pytest.Monkey
 def test_every_address_of_a_name_has_its_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(probing, "_look_up", lambda host: ["127.0.0.9", "127.0.0.1"])
     with server(b"SSH-2.0-x\r\n") as good, Prober() as prober:
-        told = []
+        told: list[bool] = []
         while len(told) < 4:
             prober.knock("one", endpoint("some.host", good))
             told.append(answers(prober, 1)["one"])
