@@ -51,10 +51,8 @@ def bind(plan: Plan, flavour: Reserving, op: Operation) -> Plan:
     _check_number(plan, held, fit, op)
     before = op.journal.bindings()
     bound = _choose(plan, [machine.name for machine in fit], before)
-    for spec in plan.nodes:
-        machine = bound.get(spec.name, "")
-        if machine and before.get(spec.name) != machine:
-            op.journal.bind(spec.name, machine)
+    if fresh := {node: machine for node, machine in bound.items() if before.get(node) != machine}:
+        op.journal.bind(fresh)
     nodes = tuple(evolve(spec, machine=bound.get(spec.name, "")) for spec in plan.nodes)
     for spec in nodes:
         if not spec.machine:
@@ -174,7 +172,7 @@ class Chances:
         else:
             self.op.quarantine(spec.machine, failed.cause, step=failed.step, last_line=failed.last_line)
             self.op.step(f"goes to {machine}", node=name, topic="bind", machine=machine)
-        self.op.journal.bind(name, machine)
+        self.op.journal.bind({name: machine})
         return _move(plan, name, machine)
 
 

@@ -31,9 +31,12 @@ class Journal:
         self._read = 0
         self._known: list[dict[str, Any]] = []
 
-    def append(self, record: Mapping[str, Any]) -> None:
-        """Add one record and sync it."""
-        line = json.dumps({"v": JOURNAL_VERSION, **record}, sort_keys=True, ensure_ascii=False) + "\n"
+    def append(self, *records: Mapping[str, Any]) -> None:
+        """Add records and sync them, all at once: that costs as much as one."""
+        lines = [
+            json.dumps({"v": JOURNAL_VERSION, **one}, sort_keys=True, ensure_ascii=False) for one in records
+        ]
+        text = "".join(f"{line}\n" for line in lines)
         with self._lock:
             fresh = not self.path.exists()
             handle = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
@@ -42,7 +45,7 @@ class Journal:
                     size = os.fstat(handle).st_size
                     if size and os.pread(handle, 1, size - 1) != b"\n":
                         os.write(handle, b"\n")  # close a torn line, so that only that one is lost
-                    _write_whole(handle, line.encode())
+                    _write_whole(handle, text.encode())
                     os.fsync(handle)
             finally:
                 os.close(handle)
@@ -129,17 +132,17 @@ class Journal:
         """Write down how a node is reached."""
         self.append({"op": "node", "node": unstructure(node)})
 
-    def outcome(self, outcome: Outcome) -> None:
-        """Write down where a node has got to."""
-        self.append({"op": "outcome", "outcome": unstructure(outcome)})
+    def outcome(self, *outcomes: Outcome) -> None:
+        """Write down where nodes have got to."""
+        self.append(*({"op": "outcome", "outcome": unstructure(outcome)} for outcome in outcomes))
 
     def quarantine(self, found: Quarantined) -> None:
         """Write down that a machine is left out."""
         self.append({"op": "quarantine", "machine": unstructure(found)})
 
-    def bind(self, node: str, machine: str) -> None:
-        """Write down which machine is to run a node; what was known of the node on another is void."""
-        self.append({"op": "bind", "node": node, "machine": machine})
+    def bind(self, machines: Mapping[str, str]) -> None:
+        """Write down which machine is to run each node; what was known of the node on another is void."""
+        self.append(*({"op": "bind", "node": node, "machine": name} for node, name in machines.items()))
 
     def addressed(self, networks: Sequence[Network]) -> None:
         """Write down the networks that the platform has given."""

@@ -32,8 +32,7 @@ def take_down(plugins: Plugins, workspace: Workspace, id: str, op: Operation) ->
             path.unlink(missing_ok=True)
         for gone in (folder / "nodes", folder / "roots", op.runtime):
             shutil.rmtree(gone, ignore_errors=True)
-        for spec in deployment.specs:
-            op.journal.outcome(Outcome(node=spec.name, state=NodeState.STOPPED))
+        op.journal.outcome(*(Outcome(node=spec.name, state=NodeState.STOPPED) for spec in deployment.specs))
         deploying.mark(workspace, deployment, Status.STOPPED)
         op.step(f"{id} is stopped", topic="stopped", deployment=id)
 

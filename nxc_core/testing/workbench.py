@@ -42,11 +42,12 @@ class Tapped(Journal):
         super().__init__(path)
         self._tap = tap
 
-    def append(self, record: Mapping[str, Any]) -> None:
-        """Add a record, and tell."""
-        self._tap("before", record)
-        super().append(record)
-        self._tap("after", record)
+    def append(self, *records: Mapping[str, Any]) -> None:
+        """Add records, and tell of each."""
+        for record in records:
+            self._tap("before", record)
+            super().append(record)
+            self._tap("after", record)
 
 
 @define

@@ -208,7 +208,7 @@ def test_a_resumed_start_keeps_its_binding(op: Operation) -> None:
 
 def test_a_crash_between_quarantine_and_binding_is_made_good(op: Operation) -> None:
     """The node is still bound to the bad machine: the next start gives it another."""
-    op.journal.bind("a", "m1")
+    op.journal.bind({"a": "m1"})
     op.quarantine("m1", "it burnt")
     flavour = Machines(2)
     lifecycle.nxc_deploy(flavour, plan_of("a"), op)
@@ -317,8 +317,8 @@ def test_what_the_platform_gave_survives_another_plan(op: Operation) -> None:
 def test_a_node_name_stands_above_a_machine_name(op: Operation) -> None:
     flavour = Addressed(2)
     documents = identity.write_documents(op.dir, deployment_of(flavour, "m2", "m1"), flavour)
-    op.journal.bind("m1", "m2")
-    op.journal.bind("m2", "m1")
+    op.journal.bind({"m1": "m2"})
+    op.journal.bind({"m2": "m1"})
     lifecycle.nxc_deploy(flavour, evolve(plan_of("m2", "m1"), documents=documents), op)
     hosts = read(evolve(plan_of(), documents=documents), "m1").hosts
     assert (hosts["m1"], hosts["m2"]) == (("10.9.0.2",), ("10.9.0.1",))
