@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from attrs import field, frozen
+from attrs import frozen
 
 from tests.farm import Farm, Machine
 
@@ -53,10 +53,12 @@ class Bench:
     farm: Farm
     project: Path
     options: tuple[str, ...] = ()
-    sockets: Path = field(factory=Path)
 
     def write(self, **roles: int) -> None:
-        """Write a composition with these roles."""
+        """Write a composition with these roles, and how it is built and started."""
+        settings = {"base": "noise", "flavour": "kexec", "composition": "composition.json"}
+        lines = (f'{key} = "{value}"\n' for key, value in settings.items())
+        (self.project / "nxc.toml").write_text("".join(lines))
         (self.project / "composition.json").write_text(json.dumps({"roles": roles}))
 
     def spawn(self, *argv: str) -> subprocess.Popen[str]:

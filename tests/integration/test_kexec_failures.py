@@ -48,7 +48,6 @@ def farm(tmp_path: Path) -> Iterator[Farm]:
 def bench(farm: Farm, tmp_path: Path) -> Bench:
     project = tmp_path / "web"
     project.mkdir()
-    (project / "nxc.toml").write_text('base = "noise"\nflavour = "kexec"\ncomposition = "composition.json"\n')
     bench = Bench(farm=farm, project=project, options=("kexec.contact=10", "kexec.boot=20"))
     bench.write(node=1)
     return bench
