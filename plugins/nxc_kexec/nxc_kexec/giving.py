@@ -44,7 +44,6 @@ def give_back(station: Station, options: KexecOptions, op: Operation) -> Steps[N
             return (yield from _send_home(station, options, op))
         try:
             yield from clear(station, op, timeout=ASKING)
-            yield station.way.close()
             return
         except Trouble as trouble:
             lasting = not (station.node or is_passing(trouble))

@@ -184,7 +184,8 @@ def launch(station: Station, found: Facts, options: KexecOptions) -> Steps[None]
 
 def clear(station: Station, op: Operation, timeout: float) -> Steps[str]:
     """Take away what is ours from a former system, and return its boot id."""
-    ended = yield station.way.run(("sh", "-c", _GIVE_BACK, "clear", station.folder, op.name), timeout=timeout)
+    argv = ("sh", "-c", _GIVE_BACK, "clear", station.folder, op.name)
+    ended = yield station.way.alone(argv, timeout=timeout)  # the folder of sockets may be gone by now
     if isinstance(ended, CommandError):
         raise _failed(ended, "release", station.contact, timeout, "clearing it")
     return ended.text.strip()
