@@ -32,15 +32,18 @@ def reserve(flavour: Flavour[Any], plan: Plan, op: Operation) -> Plan:
 
 def _hold_machines(flavour: Reserving, plan: Plan, op: Operation) -> None:
     """Ask for machines, and for others in place of those that prove unfit, while the flavour has any."""
-    known: set[str] | None = None
+    claimed: set[tuple[str, str]] | None = None
     while True:
         flavour.acquire(plan, op)
+        now = {resource.key for resource in op.claimed()}
+        if now == claimed:
+            return  # there is nothing more to be had
+        claimed = now
         flavour.wait(plan, op)
         held = {machine.name for machine in flavour.machines(plan, op)}
         fit = held - op.journal.quarantined().keys()
-        if len(fit) >= len(plan.nodes) + plan.policy.spares or fit == held or held == known:
+        if fit == held or len(fit) >= len(plan.nodes) + plan.policy.spares:
             return
-        known = held
 
 
 def bind(plan: Plan, flavour: Reserving, op: Operation) -> Plan:

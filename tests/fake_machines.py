@@ -72,6 +72,7 @@ class Machines(Flavour[None]):
         super().__init__(None)
         self.names = [f"m{number}" for number in range(1, count + 1)]
         self.behaviour = behaviour
+        self.waited = 0
         self.more: list[str] = []
         """Machines that it has beyond those that it begins with."""
         self.deployed: list[dict[str, str]] = []
@@ -88,8 +89,10 @@ class Machines(Flavour[None]):
             self.more and len([n for n in self.names if n not in bad]) < len(plan.nodes) + plan.policy.spares
         ):
             self.names.append(self.more.pop(0))
+            op.claim("machine", self.names[-1])
 
     def wait(self, plan: Plan, op: Operation) -> None:
+        self.waited += 1
         for name in self.names:
             if self.behaviour.get(name) == "unfit":
                 op.quarantine(name, "no route to it", step="contact")
