@@ -206,6 +206,25 @@ def test_a_module_that_only_the_generic_kernel_has_brings_it(
     assert "kernel-generic" in json.loads((tmp_path / "nxc.lock").read_text())["sets"]
 
 
+@pytest.mark.full
+def test_a_driver_that_servers_do_not_have_brings_the_whole_kernel(
+    project: Path, shared_cache: Path, tmp_path: Path
+) -> None:
+    """Real hardware has a kernel without sound, unless a role asks for it."""
+    guest = Guest(kernel_modules=("igb",), seed="cpio")
+    listed = {}
+    for name in ("dummy", "snd_dummy"):
+        source = write(tmp_path / name, f'{{ ... }}: {{ roles.a.boot.kernelModules = [ "{name}" ]; }}')
+        shutil.copy(project / "nxc.lock", source.parent / "nxc.lock")
+        artifact = build(source, LAYERS, operation(source.parent / ".nxc", shared_cache), guest=guest)
+        (kernel,) = (layer for layer in artifact.layers.values() if layer.name.startswith("kernel-"))
+        with tarfile.open(kernel.tar, "r:") as tar:
+            listed[name] = {Path(member).name.partition(".ko")[0] for member in tar.getnames()}
+    assert {"igb", "bnxt_en", "e1000e"} <= listed["dummy"]
+    assert not {"snd-dummy", "cfg80211", "nouveau"} & listed["dummy"]
+    assert {"snd-dummy", "cfg80211", "nouveau"} <= listed["snd_dummy"]
+
+
 def digests(artifact: Artifact) -> dict[str, str]:
     found = {}
     for path in artifact.paths():
