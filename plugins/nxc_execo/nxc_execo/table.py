@@ -22,7 +22,7 @@ from nxc_core.model import Endpoint, SshEndpoint
 from nxc_execo import late
 
 TRANSPORT = Path(__file__).parent / "transport"
-NODES = "NXC_EXECO_NODES"
+NODES = "EXECO_NXC_NODES"
 
 
 @define
@@ -70,7 +70,7 @@ def _install() -> Path:
     for program in ("ssh", "scp"):
         ours, former = str(TRANSPORT / program), params.get(program, program)
         if former != ours:
-            os.environ[f"NXC_EXECO_{program.upper()}"] = former  # for hosts that are no nodes
+            os.environ[f"EXECO_NXC_{program.upper()}"] = former  # for hosts that are no nodes
         params[program] = ours
     return folder
 
