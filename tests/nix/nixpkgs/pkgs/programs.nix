@@ -46,6 +46,7 @@ let
     "git"
     "glibcLocales"
     "htop"
+    "iperf2"
     "k3s"
     "nano"
     "nfs-utils"
