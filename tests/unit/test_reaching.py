@@ -222,7 +222,7 @@ def test_a_hundred_mute_servers_delay_nobody_and_are_never_asked(op: Operation) 
     with server(b"SSH-2.0-x\r\n") as good, server(None) as mute:
         ports = {f"n{number}": mute for number in range(1, 101)} | {"n101": good}
         flavour = Knocked(ports)
-        flavour.patience = 3.0  # type: ignore[misc]
+        flavour.patience = 1.0  # type: ignore[misc]
         plan = bound(plan_of(*ports))
         flavour.deploy(plan, op)
         reaching.reach(flavour, plan, op)
@@ -231,7 +231,7 @@ def test_a_hundred_mute_servers_delay_nobody_and_are_never_asked(op: Operation) 
     assert found["n101"].state is NodeState.READY
     lost = [found[f"n{number}"] for number in range(1, 101)]
     assert {one.state for one in lost} == {NodeState.FAILED}
-    assert {one.cause for one in lost} == {f"not ready after 3 s: no ssh server answers at 127.0.0.1:{mute}"}
+    assert {one.cause for one in lost} == {f"not ready after 1 s: no ssh server answers at 127.0.0.1:{mute}"}
 
 
 def test_an_interrupt_ends_the_asks_that_run(op: Operation) -> None:
