@@ -11,6 +11,7 @@ from attrs import evolve
 from nxc_core.model import Container, Guest
 from nxc_debian import specs
 from nxc_debian.evaluation import to_container
+from nxc_debian.inside import layer
 from nxc_debian.lock import Package
 
 MANIFEST = Path(__file__).parents[2] / "nix/guest/manifest.json"
@@ -67,6 +68,15 @@ def test_a_client_for_addresses_comes_with_its_program(tmp_path: Path) -> None:
     assert asking.packages == (busybox,) and asking.task["busybox"].endswith(".deb")
     assert guest(HARDWARE).task["busybox"] is None
     assert asking.key != guest(HARDWARE).key
+
+
+def test_of_firmware_that_of_network_cards_is_kept(tmp_path: Path) -> None:
+    kept = {"bnx2x/fw-7.fw", "bnx2x-e1-5.fw", "intel/ice/ddp/ice-1.3.pkg", "tigon/tg3.bin"}
+    for name in (*kept, "nvidia/gpu.bin", "intel/wifi.ucode", "iwlwifi.ucode", "qedless/x"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    layer._keep_only(tmp_path, LISTED["hardware"]["firmware"])
+    assert {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()} == kept
 
 
 def test_a_smaller_kernel_is_another(tmp_path: Path) -> None:
