@@ -124,6 +124,15 @@ class Journal:
         self.append({"op": "note", "kind": resource.kind, "id": resource.id, "data": dict(data)})
         return evolve(resource, data={**resource.data, **data})
 
+    def note_all(self, notes: Mapping[tuple[str, str], Mapping[str, Json]]) -> None:
+        """Add to what is known of many claimed resources, by their keys, in one write."""
+        self.append(
+            *(
+                {"op": "note", "kind": kind, "id": id, "data": dict(data)}
+                for (kind, id), data in notes.items()
+            )
+        )
+
     def release(self, resource: Resource) -> None:
         """Write down that a resource is gone for sure."""
         self.append({"op": "release", "kind": resource.kind, "id": resource.id})

@@ -10,7 +10,7 @@ from typing import TypeVar
 from attrs import evolve
 
 from nxc_core import CommandError, ConfigError, Operation
-from nxc_core.model import Machine, NodeState, Plan
+from nxc_core.model import Json, Machine, NodeState, Plan
 from nxc_kexec import addresses, steps
 from nxc_kexec.claims import MACHINE, Station, claim, hang_up
 from nxc_kexec.facts import HELD, Facts
@@ -180,9 +180,13 @@ def _note(stations: Mapping[str, Station], seen: Seen, options: KexecOptions, op
     """Write down what was seen, and that from now on something of ours may be on the machines."""
     known = [(addresses.keep(stations[name], found), found) for name, found in seen.items()]
     told = addresses.describe(known)
+    notes: dict[tuple[str, str], dict[str, Json]] = {}
     for name, found in seen.items():
         folder = f"{options.folder}/{HELD}"
-        op.note(stations[name].claim, held=True, folder=folder, boot=found.boot, facts=told[name])
+        known_now: dict[str, Json] = {"held": True, "folder": folder, "boot": found.boot}
+        notes[stations[name].claim.key] = known_now | {"facts": told[name]}
+    if notes:
+        op.journal.note_all(notes)
 
 
 def all_machines(stations: Mapping[str, Station]) -> list[Machine]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 from attrs import frozen
 
 from nxc_core import DeployError, Operation
-from nxc_core.model import Artifact, Node, NodeDocument, NodeSpec, NodeState, Outcome, Plan
+from nxc_core.model import Artifact, Json, Node, NodeDocument, NodeSpec, NodeState, Outcome, Plan
 from nxc_core.state import load
 from nxc_kexec import giving, identity, images, steps
 from nxc_kexec.booking import AT_ONCE, Seen
@@ -80,6 +80,7 @@ def start(
             else:
                 asked[job] = facts
         there = _bring(options, artifact, asked, op)
+        _note(there, op)
         flows = [_launch(job, facts, options, artifact, watch, op) for job, facts in there.items()]
         _each(list(there), flows, op)
     finally:
@@ -165,6 +166,16 @@ def _bring(
     return there
 
 
+def _note(jobs: Iterable[Job], op: Operation) -> None:
+    """Write down which node each machine may run from now on."""
+    notes: dict[tuple[str, str], dict[str, Json]] = {}
+    for job in jobs:
+        hosts = digest_hosts(load(job.document, NodeDocument))
+        notes[job.station.claim.key] = {"node": job.spec.name, "instance": job.instance, "hosts": hosts}
+    if notes:
+        op.journal.note_all(notes)
+
+
 def _launch(
     job: Job, facts: Facts, options: KexecOptions, artifact: Artifact, watch: Watch, op: Operation
 ) -> Steps[None]:
@@ -173,9 +184,11 @@ def _launch(
     media = images.media_of(artifact, job.spec.role, options)
     op.step(f"loading its kernel on {station.name}", node=name)
     archive = identity.pack(job.document, media.sizes[media.initrd])
-    yield from steps.load(station, facts, media, archive, options)
-    hosts = digest_hosts(load(job.document, NodeDocument))
-    op.note(station.claim, node=name, instance=job.instance, hosts=hosts)
+    try:
+        yield from steps.load(station, facts, media, archive, options)
+    except Trouble:
+        op.note(station.claim, node="")
+        raise
     op.step(f"starting it on {station.name}", node=name)
     yield from steps.launch(station, facts, options)
     watch.launched(name)

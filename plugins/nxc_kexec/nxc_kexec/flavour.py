@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from nxc_core import ConfigError, Flavour, Operation
+from nxc_core import ConfigError, Flavour, Operation, paths
 from nxc_core.model import (
     RAMDISK,
     Build,
@@ -140,6 +140,7 @@ class KexecFlavour(Flavour[KexecOptions]):
 
     def release(self, resources: Sequence[Resource], op: Operation) -> Sequence[Resource]:
         """Give machines back, all at once; a folder that they read from goes after them."""
+        paths.private(op.runtime)  # where connections to hosts on the way have their sockets
         gone = [one for one in resources if one.kind == SHARED and giving.remove_shared(one)]
         held = {
             one.id: claims.station(one, op, known_hosts=self.options.known_hosts, patience=10)
