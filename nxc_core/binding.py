@@ -175,7 +175,10 @@ class Chances:
         else:
             self.op.quarantine(spec.machine, failed.cause, step=failed.step, last_line=failed.last_line)
             self.op.step(f"goes to {machine}", node=name, topic="bind", machine=machine)
-        self.op.journal.bind({name: machine})
+        if isinstance(self.flavour, Reserving):
+            self.op.journal.bind({name: machine})
+        else:
+            self.op.journal.outcome(Outcome(node=name, state=NodeState.WAITING))
         return _move(plan, name, machine)
 
 

@@ -71,7 +71,8 @@ def bring_up(
     todo = _to_boot(flavour, plan, op)
     while True:
         if todo:
-            flavour.deploy(evolve(plan, nodes=todo), op)
+            # A flavour that makes its machines goes on with what there is, as after an interruption.
+            flavour.deploy(evolve(plan, nodes=todo) if isinstance(flavour, Reserving) else plan, op)
             since |= dict.fromkeys((spec.name for spec in todo), time.monotonic())
             if deployed is not None:
                 deployed(evolve(plan, nodes=todo))

@@ -166,3 +166,40 @@ class Addressed(Machines):
 
     def address(self, machine: str) -> str:
         return f"10.9.0.{machine.removeprefix('m')}"
+
+
+class Own(Flavour[None]):
+    """Makes its machines itself; nodes named ``bad`` fail the first time."""
+
+    name = "own"
+    accepts = ()
+    patience = 60.0
+    options_type: ClassVar[type[Any]] = type(None)
+
+    def __init__(self) -> None:
+        super().__init__(None)
+        self.deployed: list[list[str]] = []
+        self.crashed: list[str] = []
+
+    def deploy(self, plan: Plan, op: Operation) -> None:
+        self.deployed.append([spec.name for spec in plan.nodes])
+        for spec in plan.nodes:
+            instance = "another" if spec.name == "bad" and not self.crashed else plan.instances[spec.name]
+            op.node(Node(name=spec.name, role=spec.role, endpoint=ExecEndpoint(prefix=(instance,))))
+
+    def observe(self, node: Node, op: Operation) -> Observation:
+        alive = node.name != "bad" or bool(self.crashed)
+        return Observation(alive=alive, detail="its process ended")
+
+    def crash(self, node: Node, op: Operation) -> None:
+        self.crashed.append(node.name)
+
+    def restart(self, node: Node, plan: Plan, op: Operation) -> None:
+        raise AssertionError("a node is deployed again, not restarted")
+
+    def connect(self, node: Node, op: Operation) -> Connection:
+        assert isinstance(node.endpoint, ExecEndpoint)
+        return Speaker(node.endpoint.prefix[0], False)  # type: ignore[return-value]
+
+    def release(self, resources: Sequence[Resource], op: Operation) -> Sequence[Resource]:
+        return resources

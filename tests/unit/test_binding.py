@@ -24,7 +24,7 @@ from nxc_core.model import (
 )
 from nxc_core.operation import Operation
 from nxc_core.state import Journal
-from tests.fake_machines import Addressed, Machines, plan_of
+from tests.fake_machines import Addressed, Machines, Own, plan_of
 
 told: list[Event] = []
 
@@ -127,6 +127,16 @@ def test_retries_end(op: Operation) -> None:
     assert (found.state, found.cause, found.machine, found.step) == ("failed", "no kexec", "m1", "load")
     assert op.journal.quarantined() == {}
     assert flavour.settled == [()]
+
+
+def test_a_flavour_that_makes_its_machines_tries_again_with_all_there_is(op: Operation) -> None:
+    """It writes networks or files for all nodes; what is left of the bad one is cut off first."""
+    flavour = Own()
+    lifecycle.nxc_deploy(flavour, plan_of("good", "bad", retries=1), op)
+    assert flavour.deployed == [["good", "bad"]] * 2
+    assert flavour.crashed == ["bad"]
+    assert states(op) == {"good": "ready", "bad": "ready"}
+    assert op.journal.bindings() == {}
 
 
 def test_without_policy_a_failure_is_final(op: Operation) -> None:
