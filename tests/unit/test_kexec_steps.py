@@ -78,7 +78,16 @@ def test_a_folder_that_cannot_be_made_says_so(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     done = sh(steps._HOLD, str(tmp_path / "file" / "x"), "web-1")
     assert done.returncode != 0
-    assert b"Not a directory" in done.stderr
+    assert b"cannot create directory" in done.stderr
+
+
+def test_what_somebody_else_put_in_the_way_is_not_written_to(folder: Path, tmp_path: Path) -> None:
+    trap = tmp_path / "trap"
+    trap.mkdir()
+    Path(f"{folder}.web-1").symlink_to(trap)
+    assert sh(steps._HOLD, str(folder), "web-1").returncode == 0
+    assert list(trap.iterdir()) == []
+    assert (folder / "holder").read_text() == "web-1\n" and not folder.is_symlink()
 
 
 # Loading

@@ -29,7 +29,8 @@ LOST = 255
 APPEND_FAILED, LOAD_FAILED = 97, 98
 """Exit codes of ours; the failed kexec's own, which may be that of ssh, is told in words."""
 _HOLD = (
-    'f=$1 me=$2; umask 022; t=$f.$me; mkdir -p "$t" && echo "$me" >"$t/holder" || exit 1; '
+    'f=$1 me=$2; umask 022; t=$f.$me; rm -rf "$t"; mkdir -p "${f%/*}" && mkdir "$t" && '
+    'echo "$me" >"$t/holder" || exit 1; '
     'mv -T "$t" "$f" 2>/dev/null && exit 0; rm -rf "$t"; '
     'cat "$f/holder"; [ "$(cat "$f/holder" 2>/dev/null)" = "$me" ] && [ -O "$f" ]'
 )
