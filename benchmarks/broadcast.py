@@ -109,7 +109,7 @@ class Bench:
             *words, host = self.switch.ssh("source", name)
             words[words.index("ssh")] = "scp"
             jobs.append(subprocess.Popen((*words, str(self.image), f"{host}:/mnt/{name}/")))
-        assert all([job.wait() == 0 for job in jobs])
+        assert not any([job.wait(600) for job in jobs])
 
     def execo(self, script: Path, nc: Path, count: int) -> None:
         """Run the script of execo's chain put on the source and every machine, but for more patience."""
@@ -121,12 +121,19 @@ class Bench:
             words = (str(script), str(self.image), f"/mnt/{name}", str(nc), "5", "30", PORT, "30", "10", "1")
             argv = ("bash", *words, str(index), str(hosts))
             over = (*self.switch.ssh("source", name), "--", shlex.join(argv))
-            if name == "source":  # once all listen: the script gives up soon
-                while any(f":{PORT}" not in str(self.switch.listening(n)) for n in self.names[:count]):
-                    time.sleep(0.05)
+            if name == "source":  # the script gives up soon
+                self.await_port(self.names[0])
                 over = self.switch.enter("source", argv)
             jobs.append(subprocess.Popen(over, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
-        assert all([job.wait() == 0 for job in jobs])
+        assert not any([job.wait(600) for job in jobs])
+
+    def await_port(self, name: str) -> None:
+        """Wait until execo's script listens on a machine."""
+        end = time.monotonic() + 60
+        while f":{PORT}" not in str(self.switch.listening(name)):
+            if time.monotonic() > end:
+                raise SystemExit(f"execo's script does not listen on {name}")
+            time.sleep(0.05)
 
 
 def total_cpu() -> float:

@@ -118,7 +118,8 @@ class Switch:
         known = "".join(f"{self.machines[name]} {host}" for name in names)
         (self.folder / "known_hosts").write_text(known)
         for name in names:
-            argv = self.enter(name, ("/usr/sbin/sshd", "-D", "-e", "-f", str(self.folder / "sshd_config")))
+            sshd = ("/usr/sbin/sshd", "-D", "-e", "-f", str(self.folder / "sshd_config"))
+            argv = self.enter(name, ("setpriv", "--pdeathsig", "KILL", *sshd))
             with (self.folder / f"{name}.log").open("wb") as log:
                 self.daemons.append(subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log))
         end = time.monotonic() + 30

@@ -245,7 +245,7 @@ def test_a_first_machine_without_space_is_named_too(site: Site) -> None:
     site.switch.run("", "mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", "/mnt/n0")
     causes = site.send(NAMES)
     assert {name for name, cause in causes.items() if not cause} == {"n1", "n2", "n3"}
-    assert "No space left" in causes["n0"]
+    assert causes["n0"] == "no space left in /mnt/n0"
     site.check(["n1", "n2", "n3"])
     site.check_left("n0")
 

@@ -118,6 +118,12 @@ def test_a_machine_from_which_nobody_gets_anything_is_not_asked_any_more() -> No
     assert link(chain) == {"n0": OURSELVES, "n1": "n0", "n2": "n0", "n3": "n2", "n4": "n3"}
 
 
+def test_nobody_takes_from_a_machine_of_which_no_address_is_known() -> None:
+    chain, members = make(3)
+    members[0].address = ""
+    assert link(chain) == {"n0": OURSELVES, "n1": OURSELVES, "n2": "n1"}
+
+
 def test_another_first_machine_is_tried_where_it_is_slow_but_not_for_ever() -> None:
     chain, members = make(6)
     link(chain)

@@ -209,7 +209,7 @@ class Broadcast:
         box.post(b"%8d%8d" % (len(perl), len(python)) + perl + python)
         life = int(self.end - time.monotonic()) + 10
         lines = [f"folder {quote(target.folder)}", f"token {self.token}", f"life {life}"]
-        lines += [f"listen {target.address}"]
+        lines += [f"listen {target.address or '0.0.0.0'}"]
         lines += [f"file {quote(file.name)} {file.size} {file.sha256}" for file in self.files]
         self._post(target.name, *lines, "go")
         return box
@@ -323,7 +323,9 @@ class Broadcast:
             return
         member.stalls += 1
         member.linked = False
-        if "No space left" in trouble or member.stalls >= STARTS:
+        if "No space left" in trouble:
+            member.cause = f"no space left in {self.targets[member.name].folder}"
+        elif member.stalls >= STARTS:
             member.cause = f"sending over ssh failed: {trouble}"
 
     def _drop_out(self, member: Member) -> None:

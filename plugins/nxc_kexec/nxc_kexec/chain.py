@@ -126,8 +126,8 @@ class Chain:
         return None
 
     def _is_trusted(self, member: Member) -> bool:
-        """Whether no two machines have had bad experience with this one; an unreachable one is no such."""
-        return sum(link[0] == member.name for link in self.doubts) < 2
+        """Whether no two machines got little or damage from this one, and where it is is known."""
+        return bool(member.address) and sum(link[0] == member.name for link in self.doubts) < 2
 
     def start_link(self, member: Member, now: float) -> None:
         """Note that bytes come from another place from now on."""

@@ -106,7 +106,7 @@ def spread(
 
 def _undelivered(machine: str, cause: str, options: KexecOptions) -> Trouble:
     hint = "allow more time: -o kexec.image=SECONDS"
-    if "No space left" in cause:
+    if "no space left" in cause:
         hint = f"free some space in {options.folder} there"
     elif "something else" in cause:
         cause, hint = f"damaged on the way: {cause}", "look at the network and the memory of that machine"
