@@ -16,12 +16,17 @@ pytestmark = [pytest.mark.live, pytest.mark.timeout(1800)]
 
 TOP = Path(__file__).parents[2]
 EXAMPLES = ("basic", "webserver", "scripts", "nfs", "postgres", "shared-directories-users")
-SOON = [name for name in EXAMPLES if name != "postgres"]
-"""In every run; a database is quick in containers (test_flavours_table.py), and slow to emulate."""
+SOON = ("basic", "nfs", "shared-directories-users")
+"""Emulated in every run: the first of all, and what no container can do. In containers every other example is
+tried in every run, too, and is quick there (test_flavours_table.py)."""
 EVERY_OPTION = "tests/nix/debian/live"
 COMPOSITIONS = [
     *(pytest.param("vm-ramdisk", f"examples/{name}", id=name) for name in SOON),
-    pytest.param("vm-ramdisk", "examples/postgres", id="postgres", marks=pytest.mark.full),
+    *(
+        pytest.param("vm-ramdisk", f"examples/{name}", id=name, marks=pytest.mark.full)
+        for name in EXAMPLES
+        if name not in SOON
+    ),
     pytest.param("vm-ramdisk", EVERY_OPTION, id="nearly-every-option", marks=pytest.mark.full),
     pytest.param("vm-ramdisk", "tests/nix/debian/shared", id="shared", marks=pytest.mark.full),
     pytest.param("vm-ramdisk", "tests/nix/debian/services", id="services", marks=pytest.mark.full),
