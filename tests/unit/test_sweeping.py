@@ -76,7 +76,9 @@ def test_a_platform_that_cannot_be_asked_is_passed_by(
     assert "what parcel may have left is not looked for: " in loud
     assert {"bug": "RuntimeError", "full": "engine is down", "nonsense": "nonsense"}[trouble] in loud
     assert len(list(parcels.iterdir())) == 2
-    assert nxc("doctor").code == 0
+    told = nxc("doctor")
+    assert told.code == (3 if trouble == "nonsense" else 0)
+    assert (f"{project}/nxc.toml:4: parcel has no option nonsense" in told.err) == (trouble == "nonsense")
 
 
 def test_a_broken_configuration_does_not_keep_from_cleaning(nxc: Nxc, project: Path, parcels: Path) -> None:
