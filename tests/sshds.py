@@ -1,0 +1,94 @@
+"""Real sshd on the loopback device that stand for nodes: each with a port and a host key of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pwd
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from nxc_core.model import SshEndpoint
+
+_CONFIG = """
+Port {port}
+ListenAddress 127.0.0.1
+HostKey "{folder}/{name}.key"
+AuthorizedKeysFile "{folder}/key.pub"
+StrictModes no
+UsePAM no
+PasswordAuthentication no
+KbdInteractiveAuthentication no
+PidFile none
+PrintMotd no
+MaxSessions 128
+MaxStartups 200
+Subsystem sftp internal-sftp
+"""
+
+
+@contextlib.contextmanager
+def run_sshds(folder: Path, number: int) -> Iterator[list[SshEndpoint]]:
+    """Start so many, named node0 and on; all take the key ``folder/key``."""
+    if os.geteuid() == 0:
+        Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    make_key(folder / "key")
+    known = folder / "known_hosts"
+    sshd = shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin") or "/usr/sbin/sshd"
+    processes, endpoints = [], []
+    try:
+        for index in range(number):
+            name = f"node{index}"
+            make_key(folder / f"{name}.key")
+            port = _free_port()
+            (folder / f"{name}.conf").write_text(_CONFIG.format(port=port, folder=folder, name=name))
+            with (folder / f"{name}.log").open("wb") as log:
+                words = (sshd, "-D", "-e", "-f", str(folder / f"{name}.conf"))
+                processes.append(subprocess.Popen(words, stderr=log, stdin=subprocess.DEVNULL))
+            alias = f"nxc-test-{name}"
+            with known.open("a") as file:
+                file.write(f"{alias} {' '.join((folder / f'{name}.key.pub').read_text().split()[:2])}\n")
+            endpoints.append(
+                SshEndpoint(
+                    host="127.0.0.1",
+                    port=port,
+                    user=pwd.getpwuid(os.geteuid()).pw_name,
+                    identity=folder / "key",
+                    known_hosts=known,
+                    alias=alias,
+                    control=folder / f"{index}.s",
+                )
+            )
+        for endpoint in endpoints:
+            _await(endpoint.port)
+        yield endpoints
+    finally:
+        for process in processes:
+            process.terminate()
+        for process in processes:
+            process.wait(timeout=30)
+
+
+def make_key(path: Path) -> None:
+    """Make an ed25519 key pair."""
+    words = ("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "test", "-f", str(path))
+    subprocess.run(words, check=True, timeout=60)
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
+
+
+def _await(port: int) -> None:
+    end = time.monotonic() + 60
+    while True:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=5):
+            return
+        assert time.monotonic() < end, f"no sshd at port {port}"
+        time.sleep(0.05)

@@ -1,0 +1,168 @@
+"""What execo calls in place of ssh and scp, over real sshd."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from attrs import evolve
+
+from nxc_core.connect import open_connection
+from nxc_core.model import SshEndpoint
+from nxc_execo import table
+from nxc_execo.table import TRANSPORT
+from tests.sshds import make_key, run_sshds
+
+pytestmark = pytest.mark.root  # sshd lets nobody else in than whom it runs as, and root has its places
+
+
+@pytest.fixture
+def nodes(tmp_path: Path) -> Iterator[list[SshEndpoint]]:
+    """Run two nodes, in a folder with a blank in its name."""
+    with run_sshds(tmp_path / "a b", 2) as endpoints:
+        yield endpoints
+        for endpoint in endpoints:
+            open_connection(endpoint).close()
+
+
+@pytest.fixture
+def known(nodes: list[SshEndpoint], tmp_path: Path) -> table.Table:
+    """Know the first as `one`, reached straight, and the second as `two`, through the first."""
+    folder = tmp_path / "nodes"
+    folder.mkdir()
+    found = table.Table(folder=folder)
+    found.add("one", "d", nodes[0])
+    return found
+
+
+def start(known: table.Table, program: str, *words: str, **more: str) -> subprocess.Popen[bytes]:
+    """Start one of the programs as execo does."""
+    options = ("-tt", "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null")
+    return subprocess.Popen(
+        (str(TRANSPORT / program), *(options if program == "ssh" else options[1:]), *words),
+        env={**os.environ, table.NODES: str(known.folder), **more},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+
+
+def run(
+    known: table.Table, program: str, *words: str, code: int = 0, stdin: bytes = b""
+) -> tuple[bytes, bytes]:
+    """Run one to its end."""
+    child = start(known, program, *words)
+    out, err = child.communicate(stdin, timeout=120)
+    assert child.returncode == code, out + err
+    return out, err
+
+
+def accepted(nodes: list[SshEndpoint], index: int) -> int:
+    """Count the connections that a node has let in."""
+    log = nodes[index].identity.with_name(f"node{index}.log")
+    return log.read_text().count("Accepted publickey")
+
+
+def test_commands_share_one_connection_and_keep_streams_and_codes(
+    known: table.Table, nodes: list[SshEndpoint]
+) -> None:
+    odd = 'it\'s "odd" $HOME \\ *'
+    for _ in range(3):
+        assert run(known, "ssh", "one", "echo out; echo err >&2; exit 41", code=41) == (b"out\n", b"err\n")
+    data = bytes(range(256)) * 1000
+    assert run(known, "ssh", "one", "cat", stdin=data)[0] == data
+    assert run(known, "ssh", "root@one", "printf %s", shlex.quote(odd))[0] == odd.encode()
+    assert accepted(nodes, 0) == 1
+
+
+def test_a_signal_ends_the_command_with_all_that_it_has_started(known: table.Table) -> None:
+    child = start(known, "ssh", "one", "trap '' TERM; sleep 86396 & echo begun; sleep 86396; sleep 86396")
+    assert child.stdout is not None and child.stdout.readline() == b"begun\n"
+    child.send_signal(signal.SIGTERM)
+    child.communicate(timeout=120)
+    assert child.returncode == 143
+    assert running("sleep\x0086396") == []
+
+
+def test_a_host_key_that_is_not_the_nodes_is_refused(
+    known: table.Table, nodes: list[SshEndpoint], tmp_path: Path
+) -> None:
+    make_key(tmp_path / "other")
+    wrong = tmp_path / "wrong hosts"
+    wrong.write_text(f"{nodes[0].alias} {(tmp_path / 'other.pub').read_text()}")
+    known.add("wrong", "d", evolve(nodes[0], known_hosts=wrong, control=tmp_path / "w.s"))
+    _, err = run(known, "ssh", "wrong", "echo never", code=255)
+    assert b"Host key verification failed" in err
+    assert b"never" not in run(known, "scp", "wrong:/etc/hostname", str(tmp_path), code=255)[0]
+
+
+def test_a_node_is_reached_through_a_jump_host(
+    known: table.Table, nodes: list[SshEndpoint], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The way to the jump host is the user's own affair, as written in a configuration of ssh's.
+    jump = f"Host gate\n  HostName 127.0.0.1\n  Port {nodes[0].port}\n  HostKeyAlias {nodes[0].alias}\n"
+    jump += (
+        f'  IdentityFile "{nodes[0].identity}"\n  UserKnownHostsFile "{nodes[0].known_hosts}"\n  User root\n'
+    )
+    (tmp_path / "user_config").write_text(jump)
+    known.add("two", "d", evolve(nodes[1], jump="gate"))
+    config = known.folder / "two/ssh_config" if known.folder else Path()
+    assert "Include ~/.ssh/config" in config.read_text()
+    config.write_text(config.read_text().replace("~/.ssh/config", str(tmp_path / "user_config")))
+    assert run(known, "ssh", "two", "echo there")[0] == b"there\n"
+    assert accepted(nodes, 0) == 1 and accepted(nodes, 1) == 1
+
+
+def test_files_are_copied_both_ways(known: table.Table, tmp_path: Path) -> None:
+    source, goal, back = (tmp_path / name for name in ("so rce", "goal", "back"))
+    for folder in (source, goal, back):
+        folder.mkdir()
+    (source / "it's").write_bytes(b"\0\1")
+    (source / "it's").chmod(0o640)
+    run(known, "scp", "-rp", str(source), f"one:{goal}")
+    run(known, "scp", "-rp", f"one:{goal}/so rce/*", f"one:{goal}/so rce", str(back))
+    for copy in (goal / "so rce/it's", back / "it's", back / "so rce/it's"):
+        assert copy.read_bytes() == b"\0\1" and copy.stat().st_mode & 0o777 == 0o640
+    run(known, "scp", "-rp", str(source / "it's"), f"one:{goal}/renamed")
+    assert (goal / "renamed").read_bytes() == b"\0\1"
+    for words in (
+        (f"{source}/none", f"one:{goal}"),
+        (str(source), f"one:{goal}/no/such"),
+        (f"one:{goal}/none", str(back)),
+        (f"one:{goal}", f"{back}/no/such"),
+        (f"one:{goal}", "one:/tmp"),
+    ):
+        assert b"scp: " in run(known, "scp", "-rp", *words, code=1)[1]
+    assert sorted(path.name for path in goal.iterdir()) == ["renamed", "so rce"]
+
+
+def test_no_key_is_on_a_command_line_or_open_to_others(known: table.Table) -> None:
+    assert known.folder is not None
+    config = known.folder / "one/ssh_config"
+    assert config.stat().st_mode & 0o077 == 0
+    assert "PRIVATE" not in config.read_text()
+    assert shutil.which("ssh", path=str(TRANSPORT)) and shutil.which("scp", path=str(TRANSPORT))
+
+
+def running(begin: str) -> list[str]:
+    """Find processes by how their command line begins; one that is ending is given time."""
+    end = time.monotonic() + 60
+    while True:
+        found = []
+        for path in Path("/proc").glob("[0-9]*/cmdline"):
+            try:
+                words = path.read_text(errors="replace")
+            except OSError:
+                continue
+            if words.startswith(begin):
+                found.append(words)
+        if not found or time.monotonic() > end:
+            return found
+        time.sleep(0.1)
