@@ -32,7 +32,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from nxc_core.commands import Command
 from nxc_core.operation import Operation
 from nxc_core.state import Journal
-from nxc_kexec.broadcast import Target, broadcast
+from nxc_kexec.broadcast import Target, broadcast, digest
 from tests.shaped import Switch, switch
 
 RATE = "100mbit"
@@ -56,6 +56,8 @@ class Bench:
     folder: Path
     names: list[str]
     image: Path
+    sum: str
+    """The image's SHA-256, which the flavour asks for beforehand."""
 
     def measure(self, act: Callable[[], None]) -> Figure:
         """Run one side and look at what left the source meanwhile."""
@@ -79,6 +81,7 @@ class Bench:
             [self.target(name) for name in self.names[:count]],
             self.operation(),
             timeout=600,
+            sums={self.image: self.sum},
             fanout=fanout,
         )
         assert not any(causes.values()), causes
@@ -171,7 +174,7 @@ def prepared(count: int, mebibytes: int) -> Iterator[Bench]:
             image.write_bytes(os.urandom(mebibytes << 20))
             for name in names:
                 subprocess.run((*made.ssh("source", name), "true"), check=True)
-            yield Bench(made, folder, names, image)
+            yield Bench(made, folder, names, image, digest(image))
 
 
 def main() -> None:

@@ -37,8 +37,8 @@ _START = (
     "echo 'there is neither perl nor python3' >&2; exit 1"
 )
 _PERL = (
-    "sub take{my($n,$b)=(shift,'');while(length$b<$n){sysread(STDIN,$b,$n-length$b,length$b)or exit 9}$b}"
-    "my($p,$y)=unpack'A8A8',take(16);my$s=take($p);take($y);eval$s;die$@"
+    "sub some{my($n,$b)=(shift,'');while(length$b<$n){sysread(STDIN,$b,$n-length$b,length$b)or exit 9}$b}"
+    "my($p,$y)=unpack'A8A8',some(16);my$s=some($p);some($y);eval$s;die$@"
 )
 _PYTHON = """import os
 def take(n):
@@ -51,6 +51,12 @@ def take(n):
 p, y = int(take(8)), int(take(8))
 take(p)
 exec(compile(take(y), "relay", "exec"), {"__name__": "__main__"})
+"""
+_MODULES = """import sys, types
+for name, source in {sources!r}:
+    module = sys.modules[name] = types.ModuleType(name)
+    exec(compile(source, name, "exec"), module.__dict__)
+module.main()
 """
 
 
@@ -336,5 +342,8 @@ class Broadcast:
 
 @cache
 def _programs() -> tuple[str, str]:
+    """Return the relay in Perl and in Python, each as one text."""
     folder = resources("nxc_kexec")
-    return (folder / "relay.pl").read_text(), (folder / "relay.py").read_text()
+    names = ("relay_parts", "relay")
+    sources = [(f"nxc_kexec.{name}", (folder / f"{name}.py").read_text()) for name in names]
+    return (folder / "relay.pl").read_text(), _MODULES.format(sources=sources)
