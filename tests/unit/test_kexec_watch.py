@@ -1,4 +1,4 @@
-"""Looking at machines from outside, giving them back, telling nodes of others: as far as no machine is needed."""
+"""Looking at machines from outside, giving them back, telling nodes of others: what needs no machine."""
 
 from __future__ import annotations
 
