@@ -15,6 +15,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
+from attrs import evolve
 
 from nxc_core.commands import Command
 from nxc_core.errors import Interrupted
@@ -222,6 +223,21 @@ def test_a_machine_that_hangs_holds_up_nobody(machines: Machines, files: list[Pa
     hung = machines.target(0, run=lambda _: Command(argv=argv))
     causes = broadcast(files, [hung, machines.target(1)], operation(tmp_path), timeout=PATIENCE)
     assert causes == {"n0": "gone at last", "n1": ""}
+
+
+def test_who_waits_to_be_sent_the_image_is_not_taken_for_slow(
+    machines: Machines, files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody can take from another, one is sent the image at a time, and the first takes nothing."""
+    monkeypatch.setattr("nxc_kexec.feeding.AT_ONCE", 1)
+    monkeypatch.setattr("nxc_kexec.chain.STALL", 1.5)
+    targets = [machines.target(number, address="") for number in range(3)]
+    run = targets[0].run
+    stuck = Command(argv=("sleep", "1000"))
+    targets[0] = evolve(targets[0], run=lambda argv: stuck if machines.is_feed(argv) else run(argv))
+    causes = broadcast(files, targets, operation(tmp_path), timeout=PATIENCE)
+    assert causes.pop("n0").startswith("no byte came for")
+    assert causes == {"n1": "", "n2": ""}
 
 
 def test_one_folder_is_for_one_broadcast_at_a_time(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
+from itertools import chain
 from typing import Final
 
 from attrs import define, field
@@ -118,9 +119,9 @@ class Chain:
         if sum(link[1] == member.name for link in self.bad) >= STRANGERS:
             return None
         nearest = (index - 1) // self.fanout
-        before = self.order[: nearest + 1][::-1]
-        whole = [other for other in self.order[index + 1 :] if other.done]
-        for other in (*before, *whole):
+        before = (self.order[place] for place in range(nearest, -1, -1))
+        whole = (other for other in self.order[index + 1 :] if other.done)
+        for other in chain(before, whole):
             if (other.name, member.name) not in self.bad and self._is_trusted(other):
                 return other
         return None

@@ -67,6 +67,7 @@ class Feeds:
         self.ended: queue.SimpleQueue[Fed] = queue.SimpleQueue()
         self._stops: dict[str, tuple[int, _Either]] = {}
         self._count = 0
+        self._running: set[int] = set()
         self._pool = ThreadPoolExecutor(max_workers=AT_ONCE, thread_name_prefix="nxc-feed")
 
     def start(self, name: str, run: Run, folder: str, sizes: Sequence[int]) -> None:
@@ -81,6 +82,10 @@ class Feeds:
         """Send this machine no more."""
         if name in self._stops:
             self._stops.pop(name)[1].set()
+
+    def is_sending(self, name: str) -> bool:
+        """Whether a machine is being sent something now: it may also wait for others."""
+        return name in self._stops and self._stops[name][0] in self._running
 
     def take_ended(self) -> list[Fed]:
         """Return what has ended since, but for what was stopped."""
@@ -103,6 +108,7 @@ class Feeds:
         self, name: str, number: int, run: Run, folder: str, sizes: Sequence[int], stop: threading.Event
     ) -> None:
         trouble = ""
+        self._running.add(number)
         try:
             for file, size in zip(self.files, sizes, strict=True):
                 if size < file.size:
@@ -114,6 +120,8 @@ class Feeds:
             trouble = said[-1] if said else error.message
         except Exception as error:  # noqa: BLE001 - told where the machine's outcome is made
             trouble = f"{type(error).__name__}: {error}"
+        finally:
+            self._running.discard(number)
         self.ended.put(Fed(name, trouble, number=number))
 
     def _send(self, file: Sent, size: int, run: Run, folder: str, stop: threading.Event) -> None:
