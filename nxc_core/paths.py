@@ -38,6 +38,7 @@ def private(folder: Path) -> Path:
             f"{folder} is not a private folder of yours",
             hint=f"remove it, or set XDG_RUNTIME_DIR; it must be yours with mode 0700 (chmod 700 {folder})",
         )
+    os.utime(folder)  # it is in use: what is empty and old is swept
     return folder
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,8 @@ from nxc_core.model import Build, Deployment, NodeState, Outcome, Resource, Stat
 from nxc_core.operation import Operation
 from nxc_core.plugins import Plugins
 from nxc_core.state import Workspace
+
+DAY = 24 * 3600
 
 
 def take_down(plugins: Plugins, workspace: Workspace, id: str, op: Operation) -> None:
@@ -32,9 +36,18 @@ def take_down(plugins: Plugins, workspace: Workspace, id: str, op: Operation) ->
             path.unlink(missing_ok=True)
         for gone in (folder / "nodes", folder / "roots", op.runtime):
             shutil.rmtree(gone, ignore_errors=True)
+        sweep_runtime(op.runtime.parent)
         op.journal.outcome(*(Outcome(node=spec.name, state=NodeState.STOPPED) for spec in deployment.specs))
         deploying.mark(workspace, deployment, Status.STOPPED)
         op.step(f"{id} is stopped", topic="stopped", deployment=id)
+
+
+def sweep_runtime(folder: Path) -> None:
+    """Remove what deployments have left whose project was thrown away: empty folders, unused for a day."""
+    for one in folder.glob(10 * "[0-9a-f]"):  # as an operation's is called
+        with contextlib.suppress(OSError):  # it is in use, or gone meanwhile
+            if time.time() - one.lstat().st_mtime > DAY:
+                one.rmdir()
 
 
 def load_to_release(workspace: Workspace, id: str, op: Operation) -> Deployment | None:

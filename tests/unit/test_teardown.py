@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,7 +19,7 @@ from nxc_core.model import Composition, Deployment, Group, Plan, Resource
 from nxc_core.operation import Operation
 from nxc_core.plugins import Plugins
 from nxc_core.state import Journal
-from nxc_core.teardown import release_all
+from nxc_core.teardown import release_all, sweep_runtime
 from nxc_core.testing.taker import TakerOptions
 
 calls: list[list[str]] = []
@@ -154,3 +156,22 @@ def test_claimed_folders_are_the_cores_own(op: Operation, plugins: Plugins) -> N
     assert not folder.exists()
     assert op.claimed() == []
     assert calls == []
+
+
+def test_empty_folders_of_projects_that_were_thrown_away_go_in_time(tmp_path: Path) -> None:
+    old, used, fresh, strange = (
+        tmp_path / name for name in ("0123456789", "abcdef0123", "00ff00ff00", "keep-me")
+    )
+    for folder in (old, used, fresh, strange):
+        folder.mkdir()
+    (used / "node.qmp").touch()
+    yesterday = time.time() - 25 * 3600
+    for folder in (old, used, strange):
+        os.utime(folder, (yesterday, yesterday))
+    (tmp_path / "fedcba9876").touch()
+    os.utime(tmp_path / "fedcba9876", (yesterday, yesterday))
+    sweep_runtime(tmp_path)
+    assert not old.exists()
+    assert used.exists() and fresh.exists() and strange.exists(), "in use, too new, not ours"
+    assert (tmp_path / "fedcba9876").exists(), "no folder"
+    sweep_runtime(tmp_path / "none")
