@@ -15,7 +15,7 @@ from nxc_core.spawned import find_all_spawned
 pytestmark = [pytest.mark.live, pytest.mark.timeout(1800)]
 
 TOP = Path(__file__).parents[2]
-EXAMPLES = ("basic", "webserver", "scripts", "nfs", "postgres", "shared-directories-users")
+EXAMPLES = ("basic", "execo", "webserver", "scripts", "nfs", "postgres", "shared-directories-users")
 SOON = ("basic", "nfs", "shared-directories-users")
 """Emulated in every run: the first of all, and what no container can do. In containers every other example is
 tried in every run, too, and is quick there (test_flavours_table.py)."""
