@@ -1,6 +1,6 @@
 """A user's script, as those for NixOS Compose are written; says what it saw as JSON, in its last line.
 
-Usage: execo_script.py FLAVOUR [ROLES], in a project's folder; ROLES is JSON.
+Usage: execo_script.py FLAVOUR [ROLES] [--alice NODE...], in a project's folder; ROLES is JSON.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from execo import Get, Put, Remote, SshProcess, configuration  # type: ignore[import-untyped]
+from execo import Get, Host, Put, Remote, SshProcess, configuration  # type: ignore[import-untyped]
 from execo_engine import Engine  # type: ignore[import-untyped]
 
 import nxc_execo
@@ -26,6 +26,7 @@ class Idioms(Engine):  # type: ignore[misc]
         super().__init__()
         self.args_parser.add_argument("flavour")
         self.args_parser.add_argument("quantities", nargs="?", default="{}")
+        self.args_parser.add_argument("--alice", nargs="*", default=[], help="nodes that have a user alice")
         self.told: dict[str, Any] = {}
 
     def run(self) -> None:
@@ -40,6 +41,7 @@ class Idioms(Engine):  # type: ignore[misc]
             self.run_commands(list(nodes.values()))
             self.end_commands(list(nodes.values()))
             self.copy(list(nodes.values()))
+            self.change_user([host for host in nodes.values() if host.address in self.args.alice])
         finally:
             nxc_execo.give_back()
 
@@ -101,6 +103,20 @@ class Idioms(Engine):  # type: ignore[misc]
             process.nolog_exit_code = True
         missing.run()
         self.told["missing"] = [missing.ok, "no such file" in missing.processes[0].stderr]
+
+    def change_user(self, hosts: list[Any]) -> None:
+        if hosts:
+            alice = Host(hosts[0], user="alice")
+            line = "printf '%s ' $(whoami) $PWD \"it's\"; cat"
+            asked = SshProcess(line, alice, timeout=60)
+            asked.nolog_exit_code = asked.nolog_timeout = True
+            with asked.start():
+                asked.write("input\n")
+                asked.expect("input", timeout=50)
+            self.told["alice"] = asked.wait().stdout
+            self.told["alice after kill"] = [
+                process.stdout for process in Remote("ps -o pid= -u alice || true", hosts).run().processes
+            ]
 
 
 if __name__ == "__main__":

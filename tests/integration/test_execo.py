@@ -64,10 +64,16 @@ def check_idioms(told: Mapping[str, Any]) -> None:
 
 
 def do_idioms(project: Path, flavour: str, more: Mapping[str, str] | None = None) -> None:
-    """Run the script that does all that scripts do."""
+    """Run the script that does all that scripts do; clients have a user alice."""
+    composition = project / "composition.nix"
+    roles = "client = {\n      users.users.alice.isNormalUser = true;\n"
+    composition.write_text(composition.read_text().replace("client = {\n", roles))
     quantities = json.dumps({"client": NAMES, "server": 1})
-    said = run(project, ROOT / "tests/execo_script.py", flavour, quantities, more=more)
-    check_idioms(json.loads(said.splitlines()[-1]))
+    said = run(project, ROOT / "tests/execo_script.py", flavour, quantities, "--alice", *NAMES, more=more)
+    told = json.loads(said.splitlines()[-1])
+    check_idioms(told)
+    assert told["alice"] == "alice /home/alice it's input\n"
+    assert told["alice after kill"] == ["", ""]
 
 
 def check_experiment(project: Path, streams: list[int], clients: list[str]) -> None:
