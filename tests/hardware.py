@@ -41,7 +41,7 @@ class Hardware:
 
     def attempt(self, command: str, given: str = "") -> subprocess.CompletedProcess[str]:
         """Run shell on the machine; it may fail."""
-        options = ("-oBatchMode=yes", "-oStrictHostKeyChecking=yes", "-oConnectTimeout=5")
+        options = ("-oBatchMode=yes", "-oStrictHostKeyChecking=yes", "-oConnectTimeout=60")
         known = f"-oUserKnownHostsFile={self.folder}/known_hosts"
         return subprocess.run(
             ("ssh", "-F", "none", "-i", f"{self.folder}/key", *options, known, "-p", str(self.port))

@@ -84,3 +84,10 @@ def test_a_document_pushed_with_other_hosts_leaves_the_cards_alone(machine: Hard
     after = machine.addresses()
     assert after.pop(GIVEN) == before.pop(GIVEN) | {"10.77.0.99/24"}
     assert after == before
+
+
+def test_addresses_are_kept_in_emergency(machine: Hardware) -> None:
+    machine.run("systemctl isolate emergency.target --no-block")
+    machine.run("until systemctl is-active emergency.target; do sleep 0.2; done")
+    machine.run(f"systemctl is-active nxc-dhcp@{ASKED}.service")
+    assert machine.addresses()[ASKED] == {"10.0.2.15/24"}
