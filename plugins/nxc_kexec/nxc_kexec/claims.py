@@ -19,6 +19,8 @@ from nxc_kexec.former import NODE_PORT, Way, close
 from nxc_kexec.machines import Contact
 
 MACHINE = "kexec.machine"
+LONGEST = 60
+"""Seconds for one try to connect: a machine that comes up meanwhile may not hear of the first."""
 SHARED = "kexec.shared"
 """A folder that machines read the image from; released after the machines."""
 
@@ -83,7 +85,12 @@ def stations(op: Operation, *, known_hosts: str, patience: float) -> dict[str, S
 def station(resource: Resource, op: Operation, *, known_hosts: str, patience: float) -> Station:
     """Read one claim."""
     contact = structure(resource.data.get("contact"), Contact, f"the claim of {resource.id}")
-    way = Way(contact=contact, runtime=op.runtime, known_hosts=known_hosts, patience=max(1, round(patience)))
+    way = Way(
+        contact=contact,
+        runtime=op.runtime,
+        known_hosts=known_hosts,
+        patience=max(1, min(LONGEST, round(patience))),
+    )
     return Station(claim=resource, contact=contact, way=way)
 
 
