@@ -304,17 +304,21 @@ ALONE = {"unreachable", "host-key-changed", "damaged", "load-fails", "panics"}
 def test_one_machine_in_trouble(bench: Bench, row: Row) -> None:
     machine = bench.farm.add("m1", **row.behaviour)
     row.before(machine)
-    said = bench.start(*options(*row.options))
+    said = bench.start(*options("kexec.give_back=10", *row.options))
+    print(said.err)
     assert said.code in (5, 7), said
     assert "m1" in said.text
     assert re.search(row.cause, said.text), said.text
     assert row.step in said.text
     assert row.way_out in said.text
-    assert "--" not in said.out
     assert own_processes(bench.farm) == []
-    if machine.system == "former" and row.id != "key-rejected":
-        assert bench.down().code == 0
-        assert traces(machine) == []
+    held = row.step not in ("contact", "facts")
+    if machine.system == "gone" or (held and "freeze" in machine.log):
+        down = bench.down()
+        assert (down.code, "m1" in down.text) == (9, True), down  # it may still have what is ours
+        machine.reset()
+        machine.wait(lambda one: answers(one.address, PORT))
+    settled(bench)
 
 
 def options(*given: str) -> tuple[str, ...]:
@@ -359,7 +363,7 @@ def test_nodes_in_trouble_leave_the_others_alone(bench: Bench) -> None:
     for name in ("good1", "good2"):
         bench.farm.add(name, wait=False)
     bench.farm.wait()
-    limits = options("kexec.contact=20", "kexec.facts=10", "kexec.image=20", "kexec.load=10", "kexec.boot=15")
+    limits = options("kexec.contact=20", "kexec.image=12", "kexec.load=8", "kexec.boot=15")
     count = len(rows) + 2
     said = bench.start("-r", f"node={count}", "--min", "node=2", *limits)
     assert said.code == 0, said
