@@ -181,7 +181,7 @@ def hang(bench: Bench, **more: Json) -> float:
     finally:
         bench.session.sinks.remove(heard.append)
     (step,) = more.keys() & {"contact", "boot"}
-    begun = {"contact": "contact", "boot": "node"}[step]
-    since = next(event.time for event in heard if event.topic == begun)
+    begun = {"contact": "looking at", "boot": "booting"}[step]
+    since = next(event.time for event in heard if event.message.startswith(begun))
     named = next(event.time for event in heard if event.topic in ("outcome", "quarantine"))
     return named - since - PATIENCE
