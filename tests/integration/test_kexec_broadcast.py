@@ -250,6 +250,7 @@ def test_a_first_machine_without_space_is_named_too(site: Site) -> None:
     site.check_left("n0")
 
 
+@pytest.mark.full
 def test_a_machine_that_dies_leaves_the_others_whole(site: Site) -> None:
     """n1 goes off the network and never comes back, its relay with it."""
     site.switch.start_sshd(NAMES)
