@@ -30,7 +30,7 @@ FAR = "172.29.0.0/16"
 MEMORY = 1024
 SLOW = "no_timer_check mitigations=off"
 """Kernel arguments for an emulated processor, which may be given too little time for the timer's check."""
-READY = 300.0
+READY = 600.0
 """Seconds in which a machine must have booted; an idle one takes some fifteen."""
 PROMPT = "login:"
 """What a console shows when the former system is up."""
@@ -263,7 +263,7 @@ class Former:
         self, *words: str, stdin: bytes | None = None, timeout: float = 60
     ) -> subprocess.CompletedProcess[bytes]:
         """Run a command as its user, by nothing but OpenSSH."""
-        place = ("-p", str(SSH_PORT), "-o", "ConnectTimeout=5", f"lab@{self.host}")
+        place = ("-p", str(SSH_PORT), "-o", "ConnectTimeout=30", f"lab@{self.host}")
         argv = ("ssh", "-F", str(self.lab.config), *place, *words)
         return subprocess.run(argv, input=stdin or b"", capture_output=True, timeout=timeout, check=False)
 
@@ -278,14 +278,14 @@ class Former:
         if not self.greets(SSH_PORT):
             return ""
         with contextlib.suppress(subprocess.TimeoutExpired):
-            done = self.ssh("cat", BOOT_ID, timeout=15)
+            done = self.ssh("cat", BOOT_ID, timeout=60)
             if done.returncode == 0:
                 return done.stdout.decode().strip()
         return ""
 
     def greets(self, port: int) -> bool:
         """Whether an sshd answers on one of its ports; that QEMU takes a connection proves nothing."""
-        with contextlib.suppress(OSError), socket.create_connection((self.host, port), timeout=2) as line:
+        with contextlib.suppress(OSError), socket.create_connection((self.host, port), timeout=10) as line:
             return line.recv(4).startswith(b"SSH")
         return False
 
