@@ -89,13 +89,13 @@ def layers(plan: Plan) -> dict[str, Path]:
 
 
 def find(op: Operation, found: Hierarchies) -> Keeper | None:
-    """Return the deployment's keeper, if it lives and is ready."""
+    """Return the deployment's keeper, if it lives, and its groups and cards were set up to the end."""
     for claim in op.claimed(KEEPER):
         pid = claim.data.get("pid")
         if not isinstance(pid, int) or not is_spawned(pid, op.token(claim)):
             continue
         keeper = Keeper(pid=pid, folder=Path(str(claim.data["folder"])), groups=groups(op, found))
-        if (keeper.seen / "ready").exists():
+        if claim.data.get("settled") == pid and (keeper.seen / "ready").exists():
             return keeper
     return None
 
@@ -123,6 +123,7 @@ def start(plan: Plan, op: Operation, found: Hierarchies) -> Keeper:
     keeper = Keeper(pid=pid, folder=Path(str(claim.data["folder"])), groups=groups(op, found))
     cgroups.settle(keeper.groups, pid, ours=not unit)
     op.run(("ip", "-batch", "-"), stdin=network.host_batch(op.name, plan.networks[0]).encode(), timeout=60)
+    op.note(claim, settled=pid)  # what a crash leaves half done is begun anew
     return keeper
 
 
