@@ -77,10 +77,7 @@ def read_facts(told: str, machine: str) -> Facts:
         key, _, value = line.partition(" ")
         found.setdefault(key, []).append(value.strip())
 
-    def one(key: str) -> str:
-        return found.get(key, [""])[0]
-
-    if "end" not in found or not one("boot"):
+    if "end" not in found or not found.get("boot"):
         last = told.strip().splitlines()[-1:] or [""]
         raise Trouble(
             step=STEP,
@@ -89,6 +86,13 @@ def read_facts(told: str, machine: str) -> Facts:
             last_line=last[0][:200],
             machine=machine,
         )
+    return _facts_of(found)
+
+
+def _facts_of(found: Mapping[str, Sequence[str]]) -> Facts:
+    def one(key: str) -> str:
+        return found.get(key, [""])[0]
+
     arch, _, kernel = one("system").partition(" ")
     kind, _, blocks = one("space").partition(" ")
     ssh = one("ssh").split()
