@@ -48,8 +48,7 @@ from nxc_core.session import Session
 from nxc_core.state import Journal
 from nxc_debian.base import DebianBase
 from nxc_debian.options import DebianOptions
-from nxc_docker import compose, export, images
-from nxc_docker import engine as engines
+from nxc_docker import compose, engine as engines, export, images
 from nxc_docker.options import DockerOptions
 from nxc_docker.profile import flags
 from tests.engines import Engine as Service

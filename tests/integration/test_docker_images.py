@@ -21,8 +21,7 @@ from nxc_core.errors import BuildError, DeployError, Interrupted
 from nxc_core.model import CLOSURE, LAYERS, Artifact, Event, Layer, NodeSpec, Plan, RoleBoot
 from nxc_core.operation import Operation
 from nxc_core.state import Journal
-from nxc_docker import archive, images
-from nxc_docker import engine as engines
+from nxc_docker import archive, engine as engines, images
 from nxc_docker.engine import Engine
 from nxc_docker.options import DockerOptions
 from tests.engines import Engine as Service

@@ -26,8 +26,7 @@ from attrs import field, frozen
 from nxc_core.model import RAMDISK
 from nxc_core.plugins import Plugins
 from nxc_core.session import Session
-from nxc_nixos import evaluation
-from nxc_nixos import study as studies
+from nxc_nixos import evaluation, study as studies
 from nxc_nixos.answers import Answers
 from nxc_nixos.cache import Cache
 from nxc_nixos.options import NixosOptions

@@ -16,8 +16,7 @@ from pathlib import Path
 import pytest
 from attrs import frozen
 
-from nxc_core import FlavourEntry, hookimpl
-from nxc_core import main as entry
+from nxc_core import FlavourEntry, hookimpl, main as entry
 from nxc_core.cli import GROUPS, VERBS
 from nxc_core.errors import ConfigError, StateError
 from nxc_core.paths import cache_dir

@@ -18,8 +18,7 @@ from attrs import evolve
 
 from nxc_core.errors import BuildError, Interrupted, PreflightError
 from nxc_core.model import Finding
-from nxc_nixos import doctor, stores
-from nxc_nixos import nix as asking
+from nxc_nixos import doctor, nix as asking, stores
 from nxc_nixos.options import NixosOptions
 from tests.nix_here import Here, nix_in, variables
 

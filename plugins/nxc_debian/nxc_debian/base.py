@@ -27,9 +27,7 @@ from nxc_core.model import (
 )
 from nxc_core.operation import Operation
 from nxc_core.paths import nix_dir
-from nxc_debian import apt as apt_tool
-from nxc_debian import doctor, evaluation, resolution
-from nxc_debian import sources as apt_sources
+from nxc_debian import apt as apt_tool, doctor, evaluation, resolution, sources as apt_sources
 from nxc_debian.apt import Apt
 from nxc_debian.builder import Builder
 from nxc_debian.evaluation import Evaluated, project_root

@@ -12,8 +12,7 @@ from pathlib import Path
 from nxc_core.errors import CommandError, NxcError, PreflightError
 from nxc_core.model import Finding
 from nxc_core.operation import Operation
-from nxc_debian import evaluation, namespace
-from nxc_debian import sources as apt_sources
+from nxc_debian import evaluation, namespace, sources as apt_sources
 from nxc_debian.options import DebianOptions
 
 MMDEBSTRAP = (1, 2)

@@ -9,8 +9,7 @@ from attrs import frozen
 
 from nxc_core.errors import BuildError, ConfigError
 from nxc_core.operation import Operation
-from nxc_debian import apt as apt_tool
-from nxc_debian import debs, lock
+from nxc_debian import apt as apt_tool, debs, lock
 from nxc_debian.apt import Apt
 from nxc_debian.files import digest, held, replace_text
 from nxc_debian.lock import Lock, Package, PackageSet

@@ -14,8 +14,7 @@ from nxc_core import DeployError, Flavour, NxcError, Operation
 from nxc_core.connect import Connection
 from nxc_core.model import Node, Observation, Plan
 from nxc_core.output import printable
-from nxc_docker import compose, containers, failures, looking, power
-from nxc_docker import engine as engines
+from nxc_docker import compose, containers, engine as engines, failures, looking, power
 from nxc_docker.connection import EngineConnection
 from nxc_docker.engine import Engine
 from nxc_docker.options import DockerOptions

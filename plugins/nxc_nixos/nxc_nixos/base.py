@@ -15,9 +15,7 @@ from nxc_core.base import Base
 from nxc_core.errors import ConfigError, StateError
 from nxc_core.model import Artifact, BuildRequest, Composition, Container, Finding, Guest, Kind, Role
 from nxc_core.operation import Operation
-from nxc_nixos import document, study
-from nxc_nixos import nix as asking
-from nxc_nixos import project as projects
+from nxc_nixos import document, nix as asking, project as projects, study
 from nxc_nixos.answers import Answers
 from nxc_nixos.cache import Cache
 from nxc_nixos.evaluation import Reading

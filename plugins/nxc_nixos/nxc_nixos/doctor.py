@@ -12,8 +12,7 @@ from pathlib import Path
 from nxc_core.errors import CommandError, NxcError
 from nxc_core.model import Finding
 from nxc_core.operation import Operation
-from nxc_nixos import nix as asking
-from nxc_nixos import stores
+from nxc_nixos import nix as asking, stores
 from nxc_nixos.nix import Nix
 from nxc_nixos.options import NixosOptions
 from nxc_nixos.stores import Store

@@ -9,9 +9,7 @@ from attrs import asdict, fields, frozen
 
 from nxc_core.operation import Operation
 from nxc_core.paths import nix_dir
-from nxc_nixos import flakes, stores, tree
-from nxc_nixos import nix as asking
-from nxc_nixos import project as projects
+from nxc_nixos import flakes, nix as asking, project as projects, stores, tree
 from nxc_nixos.cache import Cache
 from nxc_nixos.keys import Keys, find_keys, project_marks
 from nxc_nixos.nix import Nix
