@@ -152,8 +152,8 @@ def show(title: str, figures: Sequence[Figure]) -> None:
     sent = statistics.median(figure.share for figure in figures)
     cpu = statistics.median(figure.cpu for figure in figures)
     print(
-        f"  {title:32} wall {statistics.median(walls):7.2f} s ({min(walls):.2f} to {max(walls):.2f})   sent {sent:6.3f} images"
-        f"   CPU of all {cpu:5.1f} s   n = {len(figures)}, load {os.getloadavg()[0]:.1f}",
+        f"  {title:32} wall {statistics.median(walls):7.2f} s ({min(walls):.2f} to {max(walls):.2f})"
+        f"   sent {sent:6.3f} images   CPU of all {cpu:5.1f} s   n = {len(figures)}, load {os.getloadavg()[0]:.1f}",
         flush=True,
     )
 
