@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import threading
+import time
+from functools import partial
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 from docker import errors as sdk
 
-from nxc_core.model import ExecEndpoint, Node, Observation
-from nxc_core.operation import Operation
-from nxc_docker import containers, looking, nodes
-from nxc_docker import engine as engines
+import nxc_docker.flavour
+from nxc_core.model import ExecEndpoint, Node, NodeSpec, Observation, Plan
+from nxc_core.operation import THREADS, Operation
+from nxc_docker import containers, engine as engines, launch, looking, nodes
 from nxc_docker.engine import Engine
 from nxc_docker.flavour import Docker
 from nxc_docker.options import DockerOptions
+from nxc_docker.profile import Profile
 
 OP = cast("Operation", None)
 NODE = Node(
@@ -130,6 +134,48 @@ def test_a_long_boot_is_looked_at_less_and_less(
     assert 0.4 < pauses[1] < 0.7
     assert 5 < pauses[-1] < 7
     assert len(pauses) < 40
+
+
+# Starting many
+
+
+class Starter:
+    """Counts how many containers are being started at once."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.running = self.most = 0
+        self.started: list[str] = []
+
+    def start(self, spec: NodeSpec, present: object, op: Operation) -> bool:
+        with self.lock:
+            self.running += 1
+            self.most = max(self.most, self.running)
+        time.sleep(0.02)
+        with self.lock:
+            self.running -= 1
+            self.started.append(spec.name)
+        return True
+
+
+@pytest.mark.parametrize(("processors", "width"), [(1, 2), (2, 4), (0, 4), (64, THREADS)])
+def test_no_more_start_at_once_than_the_engine_s_processors_can_bear(
+    processors: int, width: int, flavour: Docker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    starter = Starter()
+    profile = Profile(engine="docker", version=(20, 10), api=(1, 41), cgroup=1, processors=processors)
+    monkeypatch.setattr(
+        engines, "connect", lambda *_, **__: SimpleNamespace(url="unix:///e", profile=profile)
+    )
+    monkeypatch.setattr(launch, "prepare", lambda *_: starter)
+    monkeypatch.setattr(launch, "say_rights", lambda *_: None)
+    monkeypatch.setattr(nxc_docker.flavour, "require_room", lambda *_, **__: None)
+    names = [f"web{n}" for n in range(40)]
+    specs = tuple(NodeSpec(name=name, role="web", index=n, machine="") for n, name in enumerate(names))
+    op = cast("Operation", SimpleNamespace(claimed=lambda *_: [], map=partial(Operation.map, OP)))
+    flavour.bring_up(cast("Plan", SimpleNamespace(nodes=specs)), names, op)
+    assert sorted(starter.started) == sorted(names)
+    assert 1 < starter.most <= width
 
 
 # A network that the engine does not let go of

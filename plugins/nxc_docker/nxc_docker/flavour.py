@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Collection, Mapping, Sequence
+import threading
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -22,13 +23,19 @@ from nxc_core.model import (
     Resource,
     Role,
 )
-from nxc_docker import containers, export, failures, images, launch, wishes
-from nxc_docker import engine as engines
-from nxc_docker import leftovers as lost
+from nxc_docker import (
+    containers,
+    engine as engines,
+    export,
+    failures,
+    images,
+    launch,
+    leftovers as lost,
+    wishes,
+)
 from nxc_docker.check import check_engine, require_room
 from nxc_docker.containers import CONTAINER, NETWORK, VOLUME, Found
 from nxc_docker.engine import Engine
-from nxc_docker.launch import Launch
 from nxc_docker.nodes import PACE, Nodes, save_console
 from nxc_docker.options import DockerOptions
 from nxc_docker.routes import local_subnets
@@ -116,16 +123,19 @@ class Docker(Nodes):
         prepared = launch.prepare(plan, self.options, engine, op)
         self.pace = PACE * len(plan.nodes)
         wanted = [spec for spec in plan.nodes if spec.name in names]
+        room = threading.BoundedSemaphore(engine.profile.width)
+
+        def start(spec: NodeSpec) -> None:
+            with room:
+                self.watch(spec.name, 0.0, fresh=prepared.start(spec, present, op))
+
         try:
-            op.map(lambda spec: self._bring_up(spec, prepared, present, op), wanted)
+            op.map(start, wanted)
         except ExceptionGroup as group:
             lost_engine, rest = group.split(failures.EngineLost)
             if lost_engine is None or rest is not None:
                 raise
             raise lost_engine.exceptions[0] from None  # all say the same
-
-    def _bring_up(self, spec: NodeSpec, ready: Launch, present: Mapping[str, Found], op: Operation) -> None:
-        self.watch(spec.name, 0.0, fresh=ready.start(spec, present, op))
 
     def _engine(self, op: Operation) -> Engine:
         """The engine that this deployment began with, whatever the environment says now."""

@@ -29,7 +29,7 @@ class Profile:
     """An engine, as it told of itself.
 
     ``local``: its files are this machine's, so that bind mounts mean what they say. ``privileged`` is the
-    user's wish. ``root`` is where the engine keeps its data.
+    user's wish. ``root`` is where the engine keeps its data; ``processors`` are 0 where it does not tell.
     """
 
     engine: Literal["docker", "podman"]
@@ -43,6 +43,12 @@ class Profile:
     privileged: bool = False
     root: str = ""
     remapped: bool = False
+    processors: int = 0
+
+    @property
+    def width(self) -> int:
+        """How many containers are started at once: more only get in each other's way."""
+        return 2 * self.processors or 4
 
     @property
     def spelled(self) -> str:
@@ -88,6 +94,7 @@ def read_profile(
         local=local,
         privileged=privileged,
         root=str(info.get("DockerRootDir") or ""),
+        processors=int(info.get("NCPU") or 0),
         remapped=any(line.startswith("name=userns") for line in security),
     )
 
