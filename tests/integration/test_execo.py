@@ -29,7 +29,9 @@ def project(cached: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(ROOT / "examples/execo", tmp_path / "project"))
 
 
-def run(project: Path, *words: str | Path, more: Mapping[str, str] | None = None) -> str:
+def run(
+    project: Path, *words: str | Path, more: Mapping[str, str] | None = None, stopped: bool = True
+) -> str:
     """Run a script to its end; nothing may be left of what it took."""
     done = subprocess.run(
         [sys.executable, *map(str, words)],
@@ -43,7 +45,7 @@ def run(project: Path, *words: str | Path, more: Mapping[str, str] | None = None
     assert done.returncode == 0, done.stdout + done.stderr
     session = Session.open(project)
     for summary in session.deployments():
-        assert summary.status == "stopped"
+        assert summary.status == "stopped" or not stopped
         assert session.workspace.journal(summary.id).outstanding() == []
         assert find_all_spawned(f"{summary.id}/") == {}
     return done.stdout
@@ -108,6 +110,35 @@ def test_scripts_work_on_docker(project: Path, docker_engine: Engine) -> None:
 @pytest.mark.full
 def test_scripts_work_on_podman(project: Path, podman_engine: Engine) -> None:
     do_idioms(project, "docker", {"DOCKER_HOST": podman_engine.url})
+
+
+OF_A_JOB = """
+import sys, types
+import execo
+from nxc_core import NxcError
+from nxc_execo import get_oar_job_nodes_nxc
+
+def get_oar_job_nodes(job, site):  # there is no OAR here
+    print("asked:", job, site)
+    return [execo.Host("m1.invalid"), execo.Host("m2.invalid")]
+
+sys.modules["execo_g5k"] = types.SimpleNamespace(get_oar_job_nodes=get_oar_job_nodes)
+for job in (None, 42):
+    try:
+        get_oar_job_nodes_nxc(job, "grenoble", flavour_name="kexec", roles_quantities={"client": 1})
+    except NxcError as error:
+        print("told:", error, "|", error.hint)
+"""
+
+
+@pytest.mark.full
+def test_flavours_that_run_on_machines_get_those_of_the_job(project: Path) -> None:
+    (project / "script.py").write_text(OF_A_JOB)
+    said = run(project, "script.py", stopped=False).splitlines()
+    assert "told: flavour kexec needs the machines of an OAR job | give the job's id" in said
+    assert "asked: 42 grenoble" in said
+    (told,) = [line for line in said if line.startswith("told: -m")]
+    assert "m1.invalid" in told  # nxc has been given them, and finds that they are nowhere
 
 
 @pytest.mark.full

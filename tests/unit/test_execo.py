@@ -295,6 +295,31 @@ def test_wrong_arguments_are_told_with_the_way_out(project: Path) -> None:
         assert message in line and way_out in line
 
 
+def test_flavours_that_run_on_machines_ask_for_those_of_the_job(project: Path) -> None:
+    said = run(
+        project,
+        """
+        import types
+        import execo
+        from nxc_core import NxcError
+
+        def get_oar_job_nodes(job, site):  # there is no OAR here
+            print("asked:", job, site)
+            return [execo.Host("m1.invalid")] if job == 42 else []
+
+        sys.modules["execo_g5k"] = types.SimpleNamespace(get_oar_job_nodes=get_oar_job_nodes)
+        for job in (None, 41, 42):
+            try:
+                get_oar_job_nodes_nxc(job, "grenoble", flavour_name="kexec")
+            except NxcError as error:
+                print("told:", error)
+        """,
+    )
+    assert "told: flavour kexec needs the machines of an OAR job" in said
+    assert "asked: 41 grenoble" in said and "told: OAR job 41 at grenoble has no machines" in said
+    assert "asked: 42 grenoble" in said and "told: base plain" in said  # which kexec cannot boot
+
+
 def read_until(script: subprocess.Popen[str], mark: str) -> str:
     """Read what a script says until it says the mark."""
     assert script.stdout is not None
