@@ -153,7 +153,8 @@ def show(title: str, figures: Sequence[Figure]) -> None:
     cpu = statistics.median(figure.cpu for figure in figures)
     print(
         f"  {title:32} wall {statistics.median(walls):7.2f} s ({min(walls):.2f} to {max(walls):.2f})"
-        f"   sent {sent:6.3f} images   CPU of all {cpu:5.1f} s   n = {len(figures)}, load {os.getloadavg()[0]:.1f}",
+        f"   sent {sent:6.3f} images   CPU of all {cpu:5.1f} s"
+        f"   n = {len(figures)}, load {os.getloadavg()[0]:.1f}",
         flush=True,
     )
 
