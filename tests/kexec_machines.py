@@ -32,8 +32,8 @@ SLOW = "no_timer_check mitigations=off"
 """Kernel arguments for an emulated processor, which may be given too little time for the timer's check."""
 READY = 600.0
 """Seconds in which a machine must have booted; an idle one takes some fifteen."""
-PROMPT = "login:"
-"""What a console shows when the former system is up."""
+PROMPT = "this is an ordinary Debian"
+"""What a console shows when the former system comes up."""
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
 
 
@@ -183,7 +183,7 @@ class Former:
         before = self.said().count(PROMPT)
         self.order("system_reset")
         self.order("cont")
-        self._await(lambda: self.said().count(PROMPT) > before, "its console has no prompt")
+        self._await(lambda: self.said().count(PROMPT) > before, "its console does not show its former system")
         self.wait()
 
     def order(self, name: str, **arguments: object) -> None:

@@ -49,6 +49,7 @@
         for card in $given/*.network; do
           cat $card/raw > /etc/systemd/network/''${card##*/}
         done
+        echo "this is an ordinary Debian" > /dev/console
       '';
     };
     systemd.services.systemd-networkd.wantedBy = [ "multi-user.target" ];
