@@ -59,7 +59,7 @@ for _name in (*FLAVOURS, *OFFERS):
     globals()[f"Test{_name}"] = type(f"Test{_name}", (FaultyFlavour,), {"flavour": _name.lower()})
 for _name in RESERVING:
     _records = ("claim", "node", "bind", "networks")
-    _given = {"flavour": _name.lower(), "spares": 1, "crash_records": _records, "resumes": 9}
+    _given = {"flavour": _name.lower(), "spares": 1, "crash_records": _records, "resumes": 4}
     globals()[f"Test{_name}"] = type(f"Test{_name}", (FaultyFlavour,), _given)
 for _name in BASES:
     globals()[f"Test{_name}"] = type(f"Test{_name}", (FaultyBase,), {"base": _name.lower()})
