@@ -128,6 +128,19 @@ def test_whiteouts_of_overlayfs_are_kept_where_there_was_something(tmp_path: Pat
     assert [(entry.name, entry.device) for entry in found] == [("", None), ("gone", (0, 0))]
 
 
+@pytest.mark.root  # character devices are made by root
+def test_an_empty_folder_that_is_removed_hides_no_other_layer(tmp_path: Path) -> None:
+    """As packages do whose unit is not enabled: the guest's own units are enabled in that folder."""
+    lower, upper = tmp_path / "lower", tmp_path / "upper"
+    (lower / "sysinit.target.wants").mkdir(parents=True)
+    (lower / "kept").mkdir()
+    (lower / "kept" / "file").write_text("one")
+    upper.mkdir()
+    for name in ("sysinit.target.wants", "kept"):
+        os.mknod(upper / name, stat.S_IFCHR, os.makedev(0, 0))
+    assert [entry.name for entry in tars.difference(upper, lower, EPOCH)] == ["", "kept"]
+
+
 @pytest.mark.root  # trusted attributes are root's
 def test_an_opaque_folder_becomes_whiteouts(tmp_path: Path) -> None:
     lower = tree(tmp_path / "lower", {"d/one": "1", "d/two": "2"})

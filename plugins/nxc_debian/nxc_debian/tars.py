@@ -196,7 +196,7 @@ def _difference(
         if stat.S_ISSOCK(entry.mode):
             continue
         if entry.device == (0, 0):
-            if os.path.lexists(lower / path):
+            if os.path.lexists(lower / path) and not _is_empty(lower / path):
                 entries.append(whiteout(path, epoch))
         elif stat.S_ISDIR(entry.mode):
             inside = _difference(upper, lower, path, epoch, skip, links)
@@ -205,6 +205,11 @@ def _difference(
         elif (upper / path).lstat().st_nlink > 1 or not _same_file(entry, upper / path, lower / path, epoch):
             entries.append(entry)
     return entries
+
+
+def _is_empty(path: Path) -> bool:
+    """Whether a folder has nothing in it: its end would only hide what a layer between has put there."""
+    return _is_folder(path) and not any(path.iterdir())
 
 
 def _is_opaque(path: Path) -> bool:
