@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -101,21 +100,18 @@ def ssh_config(
 
 
 def _stanza(name: str, end: Any) -> str:
+    from nxc_core.connect import spell_path
+
     settings = {
         "HostName": end.host,
         "Port": end.port,
         "User": end.user,
-        "IdentityFile": _quote(end.identity),
+        "IdentityFile": spell_path(end.identity),
         "IdentitiesOnly": "no" if end.jump else "yes",
-        "UserKnownHostsFile": _quote(end.known_hosts),
+        "UserKnownHostsFile": spell_path(end.known_hosts),
         "GlobalKnownHostsFile": "/dev/null",
         "HostKeyAlias": end.alias,
         "StrictHostKeyChecking": "yes",
         **({"ProxyJump": end.jump} if end.jump else {}),
     }
     return "\n".join([f"Host {name}", *(f"  {key} {value}" for key, value in settings.items())])
-
-
-def _quote(path: Path) -> str:
-    text = str(path).replace("%", "%%")
-    return f'"{text}"' if any(c.isspace() for c in text) else text

@@ -134,6 +134,12 @@ def _split(path: str) -> tuple[str, str]:
     return folder or "/", name
 
 
+def spell_path(path: Path) -> str:
+    """Spell a path as ssh's options and configuration want it: they split at blanks and expand ``%``."""
+    text = str(path).replace("%", "%%")
+    return f'"{text}"' if any(c.isspace() for c in text) else text
+
+
 class SshConnection(Copying):
     """OpenSSH, one shared connection per node that ends by itself when unused."""
 
@@ -146,7 +152,7 @@ class SshConnection(Copying):
         options = [
             "BatchMode=yes",
             "StrictHostKeyChecking=yes",
-            f"UserKnownHostsFile={end.known_hosts}",
+            f"UserKnownHostsFile={spell_path(end.known_hosts)}",
             "GlobalKnownHostsFile=/dev/null",
             f"HostKeyAlias={end.alias}",
             f"ConnectTimeout={CONNECT_TIMEOUT}",
@@ -155,7 +161,7 @@ class SshConnection(Copying):
             "LogLevel=ERROR",
             f"Port={end.port}",
             f"User={end.user}",
-            f"IdentityFile={end.identity}",
+            f"IdentityFile={spell_path(end.identity)}",
         ]
         words = ["-J", end.jump] if end.jump else ["-F", "/dev/null", "-o", "IdentitiesOnly=yes"]
         for option in options:

@@ -1,7 +1,8 @@
-"""What ssh's own exit code 255 means."""
+"""What ssh is told, and what its own exit code 255 means."""
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -47,3 +48,20 @@ def test_a_command_may_end_with_255_itself(
     monkeypatch.setenv("SHARED", "255")
     with pytest.raises(CommandError, match=LOST):
         connection.run(("ssh", "other"), check=False, timeout=10)
+
+
+def test_a_folder_may_have_blanks_and_percent_signs(tmp_path: Path) -> None:
+    place = tmp_path / "my 100%h experiments"
+    end = SshEndpoint(
+        host="127.0.0.1",
+        port=1,
+        user="root",
+        identity=place / "key",
+        known_hosts=place / "known_hosts",
+        alias="a",
+    )
+    words = SshConnection(end).shell_argv()
+    parsed = subprocess.run([words[0], "-G", *words[1:]], capture_output=True, text=True, check=True).stdout
+    assert f"userknownhostsfile {place}/known_hosts\n" in parsed
+    spelled = str(place).replace("%", "%%")  # it shows this one as it was given
+    assert f"identityfile {spelled}/key\n" in parsed

@@ -96,9 +96,9 @@ def _spell(address: str, end: SshEndpoint, control: Path) -> str:
         "HostName": end.host,
         "Port": end.port,
         "User": end.user,
-        "IdentityFile": _quote(end.identity),
+        "IdentityFile": connect.spell_path(end.identity),
         "IdentitiesOnly": "no" if end.jump else "yes",
-        "UserKnownHostsFile": _quote(end.known_hosts),
+        "UserKnownHostsFile": connect.spell_path(end.known_hosts),
         "GlobalKnownHostsFile": "/dev/null",
         "HostKeyAlias": end.alias,
         "UpdateHostKeys": "no",
@@ -108,7 +108,7 @@ def _spell(address: str, end: SshEndpoint, control: Path) -> str:
         "ServerAliveInterval": 10,
         "ServerAliveCountMax": 6,
         "ControlMaster": "auto",
-        "ControlPath": _quote(control),
+        "ControlPath": connect.spell_path(control),
         "ControlPersist": connect.IDLE,
         **({"ProxyJump": end.jump} if end.jump else {}),
     }
@@ -116,7 +116,3 @@ def _spell(address: str, end: SshEndpoint, control: Path) -> str:
     if end.jump:  # the way there is the user's own
         lines += ["Match all", "  Include ~/.ssh/config", "  Include /etc/ssh/ssh_config"]
     return "\n".join(lines) + "\n"
-
-
-def _quote(path: Path) -> str:
-    return '"' + str(path).replace("%", "%%") + '"'

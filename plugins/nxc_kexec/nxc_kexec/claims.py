@@ -10,7 +10,7 @@ from attrs import frozen
 
 from nxc_core import Operation
 from nxc_core.commands import Command
-from nxc_core.connect import CONNECT_TIMEOUT
+from nxc_core.connect import CONNECT_TIMEOUT, spell_path
 from nxc_core.flows import Flow, run_flows
 from nxc_core.identity import alias
 from nxc_core.model import Json, Machine, Node, NodeSpec, Resource, SshEndpoint
@@ -130,14 +130,14 @@ def on_node(end: SshEndpoint, argv: Sequence[str], *, timeout: float) -> Command
     options = [
         "BatchMode=yes",
         "StrictHostKeyChecking=yes",
-        f"UserKnownHostsFile={end.known_hosts}",
+        f"UserKnownHostsFile={spell_path(end.known_hosts)}",
         "GlobalKnownHostsFile=/dev/null",
         f"HostKeyAlias={end.alias}",
         f"ConnectTimeout={min(CONNECT_TIMEOUT, max(1, round(timeout)))}",
         "LogLevel=ERROR",
         f"Port={end.port}",
         f"User={end.user}",
-        f"IdentityFile={end.identity}",
+        f"IdentityFile={spell_path(end.identity)}",
         "IdentitiesOnly=yes",
         "ControlPath=none",
     ]
