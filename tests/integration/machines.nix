@@ -12,6 +12,7 @@ in
       {
         environment.systemPackages = [
           pkgs.curl
+          pkgs.iperf3 # its package disables its unit, in folders that are empty then
           pkgs.tcpdump
           pkgs.iputils
         ];
