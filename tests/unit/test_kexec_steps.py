@@ -17,7 +17,8 @@ from nxc_core.model import Artifact, Kind, NodeSpec, Plan, Role, RoleBoot
 from nxc_core.operation import Operation
 from nxc_core.plugins import Plugins
 from nxc_core.state import Journal
-from nxc_kexec import identity, images, steps, tool
+from nxc_kexec import booking, identity, images, steps, tool
+from nxc_kexec.facts import Facts
 from nxc_kexec.options import KexecOptions
 
 
@@ -295,3 +296,11 @@ def test_a_name_that_means_nothing_is_told_with_its_line(op: Operation, tmp_path
     with pytest.raises(ConfigError, match="machines, line 2: the name no-such-host.invalid is not known"):
         flavour(machines=str(tmp_path / "machines")).acquire(evolve(plan, nodes=nodes), op)
     assert not op.claimed(), "nothing is claimed when the list cannot be meant"
+
+
+def test_a_machine_under_two_names_is_held_once(op: Operation) -> None:
+    one, other = (Facts(boot=boot, arch="x86_64", kernel="6.1") for boot in ("b1", "b2"))
+    seen = {"m1": one, "m2": other, "alias": one}
+    booking.leave_out_twins(seen, op)
+    assert list(seen) == ["m1", "m2"]
+    assert "it is m1 under another name" in op.journal.quarantined()["alias"].cause

@@ -126,6 +126,7 @@ def look_and_hold(options: KexecOptions, plan: Plan, stations: Mapping[str, Stat
         for one, found in _each(asked, [_see(one, options, sizes, op) for one in asked], op):
             if found is not None:
                 seen[one.name] = found
+        leave_out_twins(seen, op)
         _note(stations, seen, options, op)
         free = [one for one in asked if one.name in seen and seen[one.name].holder != op.name]
         held = [one.name for one, _ in _each(free, [steps.hold(one, options, op) for one in free], op)]
@@ -136,6 +137,17 @@ def look_and_hold(options: KexecOptions, plan: Plan, stations: Mapping[str, Stat
     few = len(seen) < len(plan.nodes)  # what follows may be the end
     hang_up(one for one in asked if few or one.name not in seen)
     return seen
+
+
+def leave_out_twins(seen: Seen, op: Operation) -> None:
+    """Quarantine what is another machine of the list under a second name: two nodes cannot be on one."""
+    names: dict[str, str] = {}
+    for name, found in list(seen.items()):
+        first = names.setdefault(found.boot, name)
+        if first != name:
+            del seen[name]
+            told = f"facts: it is {first} under another name (they have one boot id)"
+            op.quarantine(name, f"{told} (leave it out of the list of machines)", step="facts")
 
 
 def open_jumps(stations: Sequence[Station], options: KexecOptions, op: Operation) -> None:
