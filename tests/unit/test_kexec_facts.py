@@ -74,6 +74,24 @@ def test_the_script_tells_who_holds_the_machine_and_what_is_there(tmp_path: Path
     assert found.files == {"initrd": "6105d6cc76af400325e94d588ce511be5bfdbb73b437dc51eca43917d7a43e3d"}
 
 
+def test_who_holds_a_machine_cannot_add_facts(tmp_path: Path) -> None:
+    folder = tmp_path / HELD
+    folder.mkdir()
+    (folder / "holder").write_text("web-1\nowner \nfile initrd 0\naddresses [{}]\n")
+    found = ask(tmp_path)
+    assert (found.holder, found.owner, found.files) == ("web-1", "", {})
+    assert found.addresses != [{}]
+
+
+def test_a_link_to_a_folder_of_ours_is_not_ours(tmp_path: Path) -> None:
+    ours = tmp_path / f"{HELD}.web-1"
+    ours.mkdir()
+    (ours / "holder").write_text("web-1\n")
+    (tmp_path / HELD).symlink_to(ours)
+    found = ask(tmp_path)
+    assert found.holder == "web-1" and found.owner, "it is said whose it is, as of a stranger's"
+
+
 def test_an_answer_that_is_cut_short_is_told() -> None:
     for told in ("", "Welcome!\nboot 1\n", "end yes\n"):
         with pytest.raises(Trouble) as caught:

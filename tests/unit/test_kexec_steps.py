@@ -91,6 +91,14 @@ def test_what_somebody_else_put_in_the_way_is_not_written_to(folder: Path, tmp_p
     assert (folder / "holder").read_text() == "web-1\n" and not folder.is_symlink()
 
 
+def test_a_link_to_a_folder_of_ours_holds_nothing(folder: Path, tmp_path: Path) -> None:
+    ours = tmp_path / "ours"
+    ours.mkdir()
+    (ours / "holder").write_text("web-1\n")
+    folder.symlink_to(ours)
+    assert sh(steps._HOLD, str(folder), "web-1").returncode != 0
+
+
 # Loading
 
 

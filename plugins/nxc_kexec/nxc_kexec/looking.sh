@@ -30,8 +30,11 @@ say perl "$(command -v perl)"
 say python "$(command -v python3)"
 say space "$(stat -f -c '%T %a %S' "$parent" 2>/dev/null)"
 if [ -e "$folder" ]; then
-	say holder "$(cat "$folder/holder" 2>/dev/null)"
-	[ -O "$folder" ] || say owner "$(stat -c %U "$folder")"
+	# One line: the folder may be another user's, who must not add facts. Nor is a link to one of ours our folder.
+	holder=
+	{ read -r holder <"$folder/holder"; } 2>/dev/null
+	say holder "$holder"
+	[ -O "$folder" ] && [ ! -L "$folder" ] || say owner "$(stat -c %U "$folder")"
 	for file; do
 		path=$folder/${file%:*} size=${file##*:}
 		[ -f "$path" ] && [ "$(stat -c %s "$path")" -ge "$size" ] || continue

@@ -32,7 +32,7 @@ _HOLD = (
     'f=$1 me=$2; umask 022; t=$f.$me; rm -rf "$t"; mkdir -p "${f%/*}" && mkdir "$t" && '
     'echo "$me" >"$t/holder" || exit 1; '
     'mv -T "$t" "$f" 2>/dev/null && exit 0; rm -rf "$t"; '
-    'cat "$f/holder"; [ "$(cat "$f/holder" 2>/dev/null)" = "$me" ] && [ -O "$f" ]'
+    'cat "$f/holder"; [ "$(cat "$f/holder" 2>/dev/null)" = "$me" ] && [ -O "$f" ] && [ ! -L "$f" ]'
 )
 """Renaming is what decides between two that come at once: a folder with something in it is not replaced."""
 _LOAD = (
