@@ -23,10 +23,11 @@ from nxc_kexec.trouble import Trouble
 
 STEP = "image"
 _TAKE = (
-    'from=$1 to=$2; shift 2; umask 022; for f; do tee "$to/$f.part" <"$from/$f" | sha256sum || exit 1; '
+    'from=$1 to=$2; shift 2; umask 077; for f; do rm -f "$to/$f.part"; '
+    'tee "$to/$f.part" <"$from/$f" | sha256sum || exit 1; '
     '[ -e "$to/$f.part" ] && mv -f "$to/$f.part" "$to/$f" || exit 1; done'
 )
-"""Each file is read once, on its way into memory."""
+"""Each file is read once, on its way into memory. Nobody else may hold it open: secrets follow it there."""
 
 
 @frozen(kw_only=True)
