@@ -129,10 +129,26 @@ def test_the_order_is_answered_before_it_is_carried_out(folder: Path) -> None:
     began = time.monotonic()
     done = sh(steps._LAUNCH, str(folder), "sh", "-c", f"sleep 2; echo gone >{folder}/gone; exit 3")
     assert done.returncode == 0 and not (folder / "gone").exists()
-    while "ended with" not in (folder / "launch.log").read_text():
+    log = folder / "launch.log"
+    while not log.exists() or "ended with" not in log.read_text():
         assert time.monotonic() < began + 60
         time.sleep(0.05)
-    assert (folder / "launch.log").read_text() == "kexec -e ended with exit code 3\n"
+    assert log.read_text() == "kexec -e ended with exit code 3\n"
+
+
+def test_the_end_of_a_terminal_does_not_end_the_order(folder: Path, tmp_path: Path) -> None:
+    folder.mkdir()
+    early = tmp_path / "early"
+    early.mkdir()
+    (early / "setsid").write_text('#!/bin/sh\nkill -HUP $$\nexec /usr/bin/setsid "$@"\n')
+    (early / "setsid").chmod(0o755)
+    path = f"{early}:/usr/bin:/bin"
+    assert sh(steps._LAUNCH, str(folder), "true", PATH=path).returncode == 0
+    end = time.monotonic() + 60
+    log = folder / "launch.log"
+    while not log.exists() or "ended with" not in log.read_text():
+        assert time.monotonic() < end
+        time.sleep(0.05)
 
 
 # Clearing
@@ -174,9 +190,13 @@ def test_a_shared_image_is_read_once_on_its_way(folder: Path, tmp_path: Path) ->
     shared.mkdir()
     for name in ("kernel", "initrd"):
         (shared / name).write_text(name)
+    (folder / "initrd.part").write_text("begun")
+    (folder / "initrd.part").chmod(0o644)
     done = sh(images._TAKE, str(shared), str(folder), "kernel", "initrd")
     assert done.returncode == 0
     assert (folder / "kernel").read_text() == "kernel" and (folder / "initrd").read_text() == "initrd"
+    modes = {path.stat().st_mode & 0o777 for path in folder.iterdir()}
+    assert modes == {0o600}, "who has it open now would read the secrets that are appended"
     first, second = done.stdout.decode().splitlines()
     image = images.Image(kernel=shared / "kernel", initrd=shared / "initrd")
     images.check("kernel", first, image.digests()["kernel"], "m1")

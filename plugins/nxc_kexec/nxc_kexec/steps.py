@@ -41,7 +41,8 @@ _LOAD = (
 )
 _START = 'sleep 0.5; timeout 20 sync; "$@"; echo "kexec -e ended with exit code $?"'
 _LAUNCH = (
-    f'cd / && f=$1 && shift && nohup setsid sh -c \'{_START}\' sh "$@" >"$f/launch.log" 2>&1 </dev/null &'
+    "trap '' HUP; "  # before there is a process that the end of sudo's terminal could end
+    f'cd / && f=$1 && shift && setsid sh -c \'{_START}\' sh "$@" >"$f/launch.log" 2>&1 </dev/null &'
 )
 _GIVE_BACK = (
     "PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin; cat /proc/sys/kernel/random/boot_id; f=$1 me=$2; "
