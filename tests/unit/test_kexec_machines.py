@@ -45,6 +45,14 @@ def test_a_file_says_all_of_a_machine(tmp_path: Path) -> None:
     assert (third.host, third.port, third.user, third.sudo) == ("n2", 0, "", True)
 
 
+def test_a_file_of_another_system_is_read(tmp_path: Path) -> None:
+    (tmp_path / "machines").write_bytes(b"\xef\xbb\xbfn1\r\nalice@n2 sudo=no\r\n")
+    assert [(one.host, one.sudo) for one in read_machines(["machines"], tmp_path)] == [
+        ("n1", True),
+        ("n2", False),
+    ]
+
+
 def test_a_list_stands_for_a_file(tmp_path: Path) -> None:
     found = read_machines(["a", " root@b:2022 ", ""], tmp_path)
     assert [(one.name, one.user, one.port) for one in found] == [("a", "", 0), ("b", "root", 2022)]
@@ -138,6 +146,9 @@ def test_what_is_given_stands_above_the_configuration() -> None:
     told = "hostname real\nport 22\nuser bob\nproxyjump gate\nproxycommand none\n"
     found = configured(Contact(name="a", host="a", user="alice", port=23, jump="mine"), told)
     assert (found.user, found.port, found.jump, found.real) == ("alice", 23, "mine", "real")
+    only = Contact(name="a", host="a")
+    assert configured(only, "proxyjump nonesuch.example\n").jump == "nonesuch.example"
+    assert configured(only, "proxyjump none\n").jump == ""
 
 
 def test_a_way_that_leads_to_no_node_is_refused() -> None:

@@ -77,7 +77,7 @@ def read_machines(given: Sequence[str], folder: Path) -> tuple[Contact, ...]:
 
 def _read_file(path: Path, shown: str) -> tuple[Contact, ...]:
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is no text"
         raise ConfigError(f"machine file {shown} cannot be read: {reason}") from error
@@ -206,7 +206,8 @@ def configured(contact: Contact, told: str) -> Contact:
     for line in told.splitlines():
         key, _, value = line.partition(" ")
         words.setdefault(key, value)
-    jump = contact.jump or words.get("proxyjump", "none").replace("none", "")
+    told_jump = words.get("proxyjump", "none")
+    jump = contact.jump or ("" if told_jump == "none" else told_jump)
     if not jump and words.get("proxycommand", "none") != "none":
         raise ConfigError(
             f"{contact.where}: ssh reaches {contact.host} by a ProxyCommand, which does not lead to a node",
