@@ -92,6 +92,11 @@ def test_a_link_to_a_folder_of_ours_is_not_ours(tmp_path: Path) -> None:
     assert found.holder == "web-1" and found.owner, "it is said whose it is, as of a stranger's"
 
 
+def test_what_a_login_shell_says_first_is_no_fact() -> None:
+    found = read_facts("system information of today\nbegin yes\nboot b\nsystem x86_64 6.1\nend yes\n", "m1")
+    assert found.arch == "x86_64"
+
+
 def test_an_answer_that_is_cut_short_is_told() -> None:
     for told in ("", "Welcome!\nboot 1\n", "end yes\n"):
         with pytest.raises(Trouble) as caught:

@@ -169,6 +169,11 @@ def test_a_machine_in_its_former_system_is_no_node(op: Operation) -> None:
         "launch: it never left its former system, which still runs: kexec -e ended with exit code 1",
     )
     assert seen(op, one, refused()) == (True, ": "), "it may be booting"
+    assert seen(op, one, done(f"Good morning!\n{watch.ASKED}\nold\n")) == (
+        False,
+        "launch: it never left its former system, which still runs",
+    )
+    assert seen(op, one, done("Good morning!\n" + watch.ASKED)) == (True, ": "), "it was about to go"
 
 
 def test_a_node_that_was_ready_and_is_silent_is_lost(op: Operation) -> None:

@@ -73,7 +73,7 @@ def question(folder: str, sudo: bool, files: Mapping[str, int]) -> tuple[str, ..
 def read_facts(told: str, machine: str) -> Facts:
     """Read the script's answer; raises Trouble where it is none."""
     found: dict[str, list[str]] = {}
-    for line in told.splitlines():
+    for line in f"\n{told}".rpartition("\nbegin yes\n")[2].splitlines():
         key, _, value = line.partition(" ")
         found.setdefault(key, []).append(value.strip())
 

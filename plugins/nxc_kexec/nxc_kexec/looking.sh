@@ -7,6 +7,7 @@ parent=$1 folder=$2 sudo=$3
 shift 3
 say() { printf '%s %s\n' "$1" "$2"; }
 one() { if { read -r line <"$2"; } 2>/dev/null; then say "$1" "$line"; fi; }
+say begin yes # a login shell may have greeted
 one boot /proc/sys/kernel/random/boot_id
 one name /proc/sys/kernel/hostname
 one load_disabled /proc/sys/kernel/kexec_load_disabled

@@ -24,7 +24,9 @@ ANSWER = 1.0
 """Seconds for an ssh server to say its name."""
 LEAVING = 30.0
 """Seconds that a machine may take from the order to the end of its former system."""
-_LOOK = 'cat /proc/sys/kernel/random/boot_id; tail -n 1 "$1/launch.log" 2>/dev/null; :'
+ASKED = "nxc asks"
+"""What stands before an answer: a login shell may greet."""
+_LOOK = f'echo "{ASKED}"; cat /proc/sys/kernel/random/boot_id; tail -n 1 "$1/launch.log" 2>/dev/null; :'
 Place = tuple[str, int]
 
 
@@ -98,7 +100,9 @@ class Watch:
             if ready:
                 return Observation(alive=False, detail=f"no ssh server answers at port {NODE_PORT} any more")
             return Observation(alive=True)
-        boot, _, said = ended.text.strip().partition("\n")
+        boot, _, said = ended.text.rpartition(ASKED)[2].strip().partition("\n")
+        if not boot:
+            return Observation(alive=True)  # its shell was ended before it said anything
         if boot != one.boot:
             told = "it returned to its former system: it has booted that, not the node"
             return Observation(alive=False, detail=told, step="boot")
