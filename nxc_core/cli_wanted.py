@@ -232,7 +232,8 @@ def _give_machines(nxc: Invocation, flavour: str, options: dict[str, dict[str, J
     from attrs import fields
 
     given, origin = nxc.settings.text("machines"), nxc.settings.get("machines")[1]
-    if given is None:
+    option = nxc.settings.get(f"options.{flavour}.machines")[1]
+    if given is None or (origin != "--machines" and option.startswith("-o ")):
         return
     driver = nxc.session().plugins.flavour(flavour)
     if "machines" in {one.name for one in fields(driver.options_type)}:
@@ -248,18 +249,8 @@ def _give_machines(nxc: Invocation, flavour: str, options: dict[str, dict[str, J
 def read_policy(nxc: Invocation, enough: Enough) -> Policy | None:
     """Return how many nodes are enough, and what is tried for them; None where nothing says."""
     from nxc_core.config import read_minimum
-    from nxc_core.model import Policy
 
-    settings = nxc.settings
-    minimum = settings.minimum() | dict(read_minimum(text) for text in enough.least or ())
-    spare, retries = (settings.get(key)[0] for key in ("spare", "retries"))
-    if not minimum and spare is None and retries is None:
-        return None
-    return Policy(
-        minimum=minimum,
-        spares=spare if isinstance(spare, int) else 0,
-        retries=retries if isinstance(retries, int) else 0,
-    )
+    return nxc.settings.policy(dict(read_minimum(text) for text in enough.least or ()))
 
 
 def _check_driver(nxc: Invocation, driver: str, used: tuple[str, str]) -> None:

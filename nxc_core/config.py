@@ -18,7 +18,7 @@ from nxc_core.errors import ConfigError
 from nxc_core.paths import config_file
 
 if TYPE_CHECKING:
-    from nxc_core.model import Json
+    from nxc_core.model import Json, Policy
 
 PROJECT_FILE = "nxc.toml"
 UPSTREAM_FILE = "nxc.json"
@@ -111,6 +111,20 @@ class Settings:
             if key.startswith("min."):
                 found[key.partition(".")[2]] = read_count(setting.value, f"{setting.origin}: {key}")
         return found
+
+    def policy(self, least: Mapping[str, int] | None = None) -> Policy | None:
+        """Return how many nodes are enough, ``least`` above all, and what is tried; None if nothing says."""
+        from nxc_core.model import Policy
+
+        minimum = self.minimum() | dict(least or {})
+        spare, retries = self.get("spare")[0], self.get("retries")[0]
+        if not minimum and spare is None and retries is None:
+            return None
+        return Policy(
+            minimum=minimum,
+            spares=spare if isinstance(spare, int) else 0,
+            retries=retries if isinstance(retries, int) else 0,
+        )
 
 
 def find_root(start: Path) -> Path:

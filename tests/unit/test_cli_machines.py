@@ -193,6 +193,12 @@ def test_the_same_from_nxc_toml(nxc: Nxc, project: Path, tmp_path: Path) -> None
     assert nodes(nxc)["server"]["machine"] == "m4"
 
 
+def test_an_option_stands_above_the_machines_of_nxc_toml(nxc: Nxc, project: Path) -> None:
+    (project / "nxc.toml").write_text('base = "paper"\nflavour = "rack"\nmachines = "m1,m2,m3"\n')
+    assert nxc("start", "-o", "rack.machines=n1,n2,n3").code == 0
+    assert {node["machine"] for node in nodes(nxc).values()} == {"n1", "n2", "n3"}
+
+
 def test_machines_in_nxc_toml_are_not_for_flavours_that_make_their_own(nxc: Nxc, project: Path) -> None:
     (project / "nxc.toml").write_text('base = "paper"\nflavour = "folder"\nmachines = "m1,m2"\n')
     assert nxc("start").code == 0

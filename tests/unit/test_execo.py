@@ -275,6 +275,63 @@ def test_roles_and_settings_are_the_projects_own_unless_said(project: Path) -> N
     assert "['client1', 'client2', 'client3', 'server'] ['client1', 'client2', 'client3']" in said
 
 
+def test_machines_and_policy_are_the_projects_own_unless_said(project: Path) -> None:
+    (project / "rack").write_text("m1\nm2\n")
+    with (project / "nxc.toml").open("a") as file:
+        file.write('machines = "rack"\nspare = 1\nretries = 2\n[min]\nclient = 1\n')
+    said = run(
+        project,
+        """
+        from nxc_core import NxcError, Session
+        from nxc_core.model import Policy
+
+        def start(self, source, **words):
+            policy = words["policy"]
+            print(words["options"], policy.spares, policy.retries, policy.minimum)
+            raise NxcError("enough was seen")
+
+        Session.start = start
+        for words in (
+            {"flavour": "kexec"},
+            {"flavour": "kexec", "machines": ["a", "b"], "policy": Policy(spares=3)},
+            {"flavour": "kexec", "machines": "rack"},
+            {"flavour": "kexec", "options": {"kexec": {"machines": "c,d"}}},
+            {"flavour": "local"},
+        ):
+            try:
+                nxc_execo.start(**words)
+            except NxcError as error:
+                assert str(error) == "enough was seen", error
+        """,
+    )
+    rack = str({"kexec": {"machines": str(project / "rack")}})
+    assert said.splitlines() == [
+        f"{rack} 1 2 {{'client': 1}}",
+        "{'kexec': {'machines': 'a,b'}} 3 0 {}",
+        f"{rack} 1 2 {{'client': 1}}",
+        "{'kexec': {'machines': 'c,d'}} 1 2 {'client': 1}",
+        "{} 1 2 {'client': 1}",
+    ]
+
+
+def test_options_for_nobody_and_folders_that_are_not_there_are_refused(project: Path) -> None:
+    said = run(
+        project,
+        """
+        from nxc_core import NxcError
+        for words in ({"options": {"locall": {}}}, {"options": {"local": 3}}, {"folder": "gone"}):
+            try:
+                nxc_execo.start(**words)
+            except NxcError as error:
+                print(f"{error} | {error.hint}")
+        """,
+    )
+    told = said.splitlines()
+    assert told[0] == "options: there is no flavour or base locall | did you mean local?"
+    assert told[1].startswith("options: local is 3, not a mapping | as in {")
+    assert told[2].startswith("there is no folder gone | ")
+
+
 WRONG = [
     ("flavour_name='nothing'", "no flavour nothing", "there are:"),
     ("flavour_name='local', compose_info_file='build.json'", "NixOS Compose has built", "leave it out"),

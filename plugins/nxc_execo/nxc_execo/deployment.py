@@ -67,14 +67,14 @@ def deployed(
     what it means to `nxc start`: what is left out comes from nxc.toml.
     """
     late.load()
-    wishes = _wish(composition, flavour, base, options, roles, machines)
+    wishes = _wish(composition, flavour, base, options, roles, machines, policy)
     session, settings = project.open_session(Path(folder))
     target = project.settle(wishes, session, settings)
     found: Deployment | None = None
     with signals.ending():
         try:
             with signals.stopping(session):
-                found = describe(_start(session, target, parameters, policy, fresh=True))
+                found = describe(_start(session, target, parameters, fresh=True))
             yield found
         finally:
             if not keep:
@@ -99,11 +99,11 @@ def start(
     It stays when the script ends: ``give_back()``, or `nxc down`.
     """
     late.load()
-    wishes = _wish(composition, flavour, base, options, roles, machines)
+    wishes = _wish(composition, flavour, base, options, roles, machines, policy)
     session, settings = project.open_session(Path(folder))
     target = project.settle(wishes, session, settings)
     with signals.stopping(session):
-        found = describe(_start(session, target, parameters, policy, fresh=fresh))
+        found = describe(_start(session, target, parameters, fresh=fresh))
     _STARTED[found.id] = found
     return found
 
@@ -145,6 +145,7 @@ def _wish(
     options: Mapping[str, Mapping[str, Json]] | None,
     roles: Quantities | None,
     machines: str | Sequence[str] | None,
+    policy: Policy | None,
 ) -> Wishes:
     return Wishes(
         composition=Path(composition) if composition is not None else None,
@@ -153,6 +154,7 @@ def _wish(
         options=options or {},
         roles=dict(roles or {}),
         machines=machines,
+        policy=policy,
     )
 
 
@@ -160,7 +162,6 @@ def _start(
     session: Session,
     target: Target,
     parameters: Mapping[str, Json] | None,
-    policy: Policy | None,
     *,
     fresh: bool,
 ) -> Running:
@@ -171,7 +172,7 @@ def _start(
         options=target.options,
         roles=target.roles,
         parameters=parameters,
-        policy=policy,
+        policy=target.policy,
         fresh=fresh,
         jobs=target.jobs,
     )

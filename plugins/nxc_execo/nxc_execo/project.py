@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from attrs import field, fields, frozen
 from nxc_core import ConfigError, Session
 from nxc_core.building import existing
 from nxc_core.config import Settings, load_settings, read_nodes
-from nxc_core.model import Event, Json
+from nxc_core.model import Event, Json, Policy
 from nxc_execo import late
 
 DEFAULT_FLAVOUR = "vm-ramdisk"
@@ -28,6 +29,7 @@ class Wishes:
     options: Mapping[str, Mapping[str, Json]] = field(factory=dict)
     roles: Mapping[str, Json] = field(factory=dict)
     machines: str | Sequence[str] | None = None
+    policy: Policy | None = None
 
 
 @frozen(kw_only=True)
@@ -39,11 +41,16 @@ class Target:
     base: str | None
     options: dict[str, dict[str, Json]]
     roles: dict[str, int | Sequence[str]]
+    policy: Policy | None
     jobs: int
 
 
 def open_session(folder: Path) -> tuple[Session, Settings]:
     """Open the project of a folder; what nxc does goes to execo's log."""
+    if not folder.is_dir():
+        raise ConfigError(
+            f"there is no folder {folder}", hint="folder= is the project's, by default this one"
+        )
     settings = load_settings(folder)
     logger = late.load("execo.log").logger
 
@@ -60,11 +67,11 @@ def settle(wishes: Wishes, session: Session, settings: Settings) -> Target:
     flavour = wishes.flavour or settings.text("flavour") or DEFAULT_FLAVOUR
     options = settings.options()
     for driver, given in wishes.options.items():
+        _check_options(driver, given, session)
         options.setdefault(driver, {}).update(given)
-    if wishes.machines is not None:
-        check_machines(flavour, session)
-        listed = wishes.machines if isinstance(wishes.machines, str) else ",".join(wishes.machines)
-        options.setdefault(flavour, {})["machines"] = listed
+    machines = _find_machines(wishes, flavour, session, settings)
+    if machines is not None:
+        options.setdefault(flavour, {})["machines"] = machines
     source = find_source(wishes.composition, settings)
     base = session.choose_base(source, wishes.base or settings.text("base"), options).name
     if settings.text("mirror") is not None:
@@ -77,8 +84,34 @@ def settle(wishes: Wishes, session: Session, settings: Settings) -> Target:
         base=base,
         options=options,
         roles={**settings.roles(), **wanted},
+        policy=wishes.policy if wishes.policy is not None else settings.policy(),
         jobs=jobs if isinstance(jobs, int) else 1,
     )
+
+
+def _check_options(driver: str, given: object, session: Session) -> None:
+    plugins = session.plugins
+    known = [*plugins.flavours, *plugins.bases]
+    if driver not in known and driver not in {broken.name for broken in plugins.broken}:
+        near = difflib.get_close_matches(driver, known, 1)
+        hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(known)}"
+        raise ConfigError(f"options: there is no flavour or base {driver}", hint=hint)
+    if not isinstance(given, Mapping):
+        raise ConfigError(
+            f"options: {driver} is {given!r}, not a mapping", hint='as in {"vm-ramdisk": {"memory": "2g"}}'
+        )
+
+
+def _find_machines(wishes: Wishes, flavour: str, session: Session, settings: Settings) -> str | None:
+    """Return the machines that are wanted, else those of the settings where the flavour takes any."""
+    wanted = wishes.machines
+    if wanted is None:
+        said = "machines" in wishes.options.get(flavour, {})
+        return settings.text("machines") if takes_machines(flavour, session) and not said else None
+    check_machines(flavour, session)
+    listed = wanted if isinstance(wanted, str) else ",".join(wanted)
+    path = Path(listed)
+    return str(path.resolve()) if isinstance(wanted, str) and path.is_file() else listed
 
 
 def takes_machines(flavour: str, session: Session) -> bool:
