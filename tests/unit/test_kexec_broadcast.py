@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import signal
@@ -10,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
@@ -20,7 +21,7 @@ from attrs import evolve
 from nxc_core.commands import Command
 from nxc_core.errors import Interrupted
 from nxc_core.model import Event
-from nxc_kexec.broadcast import broadcast, digest
+from nxc_kexec.broadcast import Mailbox, broadcast, digest
 from tests.relaying import SLOWLY, Language, Machines, only, operation
 
 LANGUAGES: list[Language] = ["perl", "python"]
@@ -110,6 +111,36 @@ def test_who_has_all_serves_those_who_lack(machines: Machines, files: list[Path]
     assert not any(broadcast(files, machines.targets(3), operation(tmp_path), timeout=PATIENCE).values())
     assert machines.fed() == []
     check_all_there(machines, files, 3)
+
+
+def test_what_a_login_says_is_no_word_of_a_relay(
+    machines: Machines, files: list[Path], tmp_path: Path
+) -> None:
+    """Nor is what is left of a line whose relay was ended."""
+    greeting = "@ at home", "@", "@at x", "@at 1", "@lost 127.0.0.1", "@port", "@bad"
+
+    def run(argv: Sequence[str]) -> Command:
+        command = machines.run("n0", argv)
+        words = ("sh", "-c", 'printf "%s\\n" "$1" >&2; printf "%s\\n" "$1"; shift; exec "$@"', "sh")
+        return evolve(command, argv=(*words, "\n".join(greeting), *command.argv))
+
+    targets = [machines.target(0, run=run), machines.target(1)]
+    assert broadcast(files, targets, operation(tmp_path), timeout=PATIENCE) == {"n0": "", "n1": ""}
+
+
+def test_what_a_pipe_did_not_take_is_told_later(tmp_path: Path) -> None:
+    box = Mailbox(tmp_path / "box")
+    fcntl.fcntl(box._fd, fcntl.F_SETPIPE_SZ, 4096)  # as where a user has many pipes
+    told = bytes(range(256)) * 40
+    with box.path.open("rb", buffering=0) as relay:
+        box.post(told)
+        heard = b""
+        while len(heard) < len(told):
+            heard += relay.read(4096)
+            box.post(b"")
+        assert heard == told
+    box.close()
+    box.post(b"")
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import re
 import secrets
 import tempfile
 import time
@@ -60,6 +61,10 @@ for name, source in {sources!r}:
     exec(compile(source, name, "exec"), module.__dict__)
 module.main()
 """
+_WORD = re.compile(
+    r"@((at|fed)( \d+)+|port \d+|lost \S+ \d+( .*)?|bad \S+ \d+|good \S+|foreign \S+|done)", re.ASCII
+)
+"""What a relay may say."""
 
 
 @frozen(kw_only=True)
@@ -242,9 +247,11 @@ class Broadcast:
     # What relays tell
 
     def _hear(self, member: Member, line: str) -> None:
-        if not line.startswith("@"):
-            return  # what ssh or a login says
+        if not _WORD.fullmatch(line):
+            return  # what ssh or a login says, or the beginning of a line of a relay that was ended
         verb, *words = line[1:].split()
+        if verb in ("at", "fed") and len(words) != len(self.files):
+            return
         now = time.monotonic()
         if verb in ("at", "fed"):
             self.chain.note(member, tuple(map(int, words)), now)
@@ -296,6 +303,8 @@ class Broadcast:
             self._arrange(now)
         for member in self.members.values():
             box = self.boxes.get(member.name)
+            if box is not None:
+                box.post(b"")  # what its pipe did not take before
             if member.cause and box is not None and not box.closed:
                 self._drop_out(member)
         if all(member.over for member in self.members.values()):
