@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from nxc_core import deploying, paths, state
 from nxc_core.errors import DeployError, Interrupted, NxcError, StateError
-from nxc_core.flavour import Flavour
+from nxc_core.flavour import Console, Flavour
 from nxc_core.model import Build, Deployment, NodeSpec, Status
 from nxc_core.operation import Operation
 from nxc_core.running import Running
@@ -55,7 +55,8 @@ def deploy(
         status = judge(deployment, op.journal.outcomes())
         deployment = deploying.mark(session.workspace, deployment, status)
     if status is Status.FAILED:
-        raise not_up(deployment, op.journal.outcomes(), op.journal.quarantined())
+        outcomes, bad = op.journal.outcomes(), op.journal.quarantined()
+        raise not_up(deployment, outcomes, bad, console=isinstance(driver, Console))
     op.step(status.value, topic="deployed", deployment=deployment.id)
     return Running(session, deployment, op)
 

@@ -92,9 +92,16 @@ LISTED = 10
 
 
 def not_up(
-    deployment: Deployment, outcomes: Mapping[str, Outcome], bad: Mapping[str, Quarantined]
+    deployment: Deployment,
+    outcomes: Mapping[str, Outcome],
+    bad: Mapping[str, Quarantined],
+    *,
+    console: bool,
 ) -> DeployError:
-    """Say which nodes did not come up, where and at which step, and which machines were left out."""
+    """Say which nodes did not come up, where and at which step, and which machines were left out.
+
+    ``console`` says whether the platform keeps what nodes say there.
+    """
     lines = []
     missing = 0
     for spec in deployment.specs:
@@ -110,7 +117,8 @@ def not_up(
     ]
     return DeployError(
         f"{missing} of {len(deployment.specs)} nodes did not come up:\n" + "\n".join(lines),
-        hint=f"`nxc logs NODE` shows a console, `nxc down {deployment.id}` removes what is left",
+        hint=("`nxc logs NODE` shows a console, " if console else "")
+        + f"`nxc down {deployment.id}` removes what is left",
         deployment=deployment.id,
     )
 
