@@ -80,17 +80,18 @@ def _check_number(plan: Plan, held: Sequence[Machine], fit: Sequence[Machine], o
     if len(fit) >= needed:
         return
     least = "" if needed == len(plan.nodes) else " at least"
+    wanted = f"{needed} machine{' is' if needed == 1 else 's are'} needed{least}"
     if len(held) < needed:
         raise PreflightError(
-            f"{needed} machines are needed{least}, and there are {len(held)}",
+            f"{wanted}, and there {'is' if len(held) == 1 else 'are'} {len(held)}",
             hint="give more machines, or ask for fewer nodes (-r ROLE=N, or --min ROLE=N)",
         )
     bad = op.journal.quarantined()
     lines = [f"  {name}: {bad[name].cause}" for name in (one.name for one in held) if name in bad]
     raise DeployError(
-        f"{needed} machines are needed{least}, and {len(fit)} of {len(held)} can be used:\n"
-        + "\n".join(lines),
-        hint="repair these machines or give others; fewer nodes do with --min ROLE=N",
+        f"{wanted}, and {len(fit)} of {len(held)} can be used:\n" + "\n".join(lines),
+        hint=f"give others, or repair these and let `nxc down {op.name}` forget that they failed; "
+        "fewer nodes do with --min ROLE=N",
     )
 
 
