@@ -60,7 +60,7 @@ def _describe_nodes(session: Session, summary: Summary) -> list[dict[str, Any]]:
         node: dict[str, Any] = {
             "name": spec.name,
             "role": spec.role,
-            "machine": spec.machine if summary.bound else "",
+            "machine": summary.machines.get(spec.name, ""),
             "state": outcome.state.value if outcome else "waiting",
             "step": outcome.step if outcome else "",
             "cause": outcome.cause if outcome else "",

@@ -38,6 +38,8 @@ class Summary:
     quarantined: Mapping[str, Quarantined] = field(factory=dict)
     bound: bool = False
     """Whether its nodes run on machines that were held for them."""
+    machines: Mapping[str, str] = field(factory=dict)
+    """Which node has which of them; a node may have none yet."""
     status: Status | None = None
     trouble: str = ""
 
@@ -188,5 +190,6 @@ def summarise(workspace: Workspace, id: str) -> Summary:
         outcomes=outcomes,
         quarantined=journal.quarantined(),
         bound=bool(journal.bindings() or journal.quarantined()),
+        machines=journal.bindings(),
         status=deployment.status,
     )

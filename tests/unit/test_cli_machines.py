@@ -119,6 +119,7 @@ def test_without_a_spare_the_error_names_machine_step_and_cause(nxc: Nxc) -> Non
     assert "error: 1 of 3 nodes did not come up" in told.err
     assert "client1 (client on bad-2, load): kexec is forbidden" in told.err
     assert "last line: kexec: Operation not permitted" in told.err
+    assert "nxc logs" not in told.err  # a rack keeps no consoles
     assert ["client1", "client", "bad-2", "failed", "load"] in [row[:5] for row in rows(told.err)]
 
 
@@ -154,6 +155,11 @@ def test_unfit_machines_are_left_out_before_anything_is_booted(nxc: Nxc) -> None
     assert told.code == 7
     assert "3 machines are needed, and 2 of 3 can be used:\n  far-1: no route to host" in told.err
     assert ["far-1", "left out", "contact", "no route to host"] in rows(told.err)
+    assert ["server", "server", "waiting"] in rows(told.err)  # on no machine yet
+    (id,) = Workspace(Path()).deployments()
+    assert f"repair these and let `nxc down {id}` forget" in told.err
+    again = nxc("start", "-m", "far-1", "--min", "client=1", "--min", "server=0")
+    assert "1 machine is needed at least, and 0 of 1 can be used" in again.err
 
 
 @pytest.mark.parametrize(
