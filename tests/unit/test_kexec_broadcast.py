@@ -296,11 +296,13 @@ def test_one_folder_is_for_one_broadcast_at_a_time(
 class Relay:
     """One relay, spoken to directly."""
 
-    def __init__(self, language: Language, folder: Path, content: bytes) -> None:
+    def __init__(self, language: Language, folder: Path, content: bytes, *more: str) -> None:
         programs = Path(__file__).parents[2] / "plugins/nxc_kexec/nxc_kexec"
-        argv = (
-            ("perl", programs / "relay.pl") if language == "perl" else (sys.executable, programs / "relay.py")
-        )
+        here = {
+            "perl": ("perl", *more, programs / "relay.pl"),
+            "python": (sys.executable, programs / "relay.py"),
+        }
+        argv = here[language]
         self.process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
         sum = hashlib.sha256(content).hexdigest()
         self.say(f"folder {quote(str(folder))}", "token secret", "life 60", "listen 127.0.42.9")
@@ -372,6 +374,17 @@ def test_what_is_whole_is_not_dropped(relay: Relay) -> None:
     relay.say("drop image")
     relay.say("pull 127.0.42.9 1")  # nothing is missing
     assert relay.ask(b"secret image 0\n") == b"0123456789" * 100
+
+
+def test_a_clock_that_is_set_back_silences_no_relay(tmp_path: Path) -> None:
+    (tmp_path / "Back.pm").write_text(
+        "package Back; my $now = time; BEGIN { *CORE::GLOBAL::time = sub () { $now -= 100 } } 1;\n"
+    )
+    made = Relay("perl", tmp_path, b"0123456789" * 100, f"-I{tmp_path}", "-MBack")
+    try:
+        assert [made.hear("at") for _ in range(3)] == [["0"]] * 3
+    finally:
+        made.end()
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

@@ -370,7 +370,7 @@ sub look_at_clock {
   for my $caller (values %callers) {
     turn_away($caller) if !$caller->{known} && $now > $caller->{since} + $UNKNOWN;
   }
-  if ($now > $beat) { $beat = $now; tell_line('at', sizes()); }
+  if ($now != $beat) { $beat = $now; tell_line('at', sizes()); } # the clock may be set back
 }
 
 $SIG{PIPE} = 'IGNORE';
