@@ -128,6 +128,17 @@ def test_what_a_login_says_is_no_word_of_a_relay(
     assert broadcast(files, targets, operation(tmp_path), timeout=PATIENCE) == {"n0": "", "n1": ""}
 
 
+def test_many_relays_may_have_their_files_open() -> None:
+    program = (
+        "import resource; from nxc_kexec.broadcast import allow_files; kind = resource.RLIMIT_NOFILE\n"
+        "resource.setrlimit(kind, (1024, 4000)); allow_files(100); print(resource.getrlimit(kind)[0])\n"
+        "allow_files(2000); print(resource.getrlimit(kind)[0])\n"
+        "allow_files(9000); print(resource.getrlimit(kind))"
+    )
+    told = subprocess.run((sys.executable, "-c", program), capture_output=True, check=True, text=True)
+    assert told.stdout.splitlines() == ["1024", "2256", "(4000, 4000)"]
+
+
 def test_what_a_pipe_did_not_take_is_told_later(tmp_path: Path) -> None:
     box = Mailbox(tmp_path / "box")
     fcntl.fcntl(box._fd, fcntl.F_SETPIPE_SZ, 4096)  # as where a user has many pipes

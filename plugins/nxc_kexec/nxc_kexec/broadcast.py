@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import os
 import re
+import resource
 import secrets
 import tempfile
 import time
@@ -33,6 +34,8 @@ GATHER = 0.5
 """Seconds after the first relay in which others may take their place in the row as they were given."""
 LOOK = 0.25
 """Seconds between two looks at how fast machines receive."""
+EACH, MARGIN = 4, 256
+"""Files that a relay has open here, and those for all else."""
 _START = (
     "umask 077; LC_ALL=C; export LC_ALL; "
     'command -v perl >/dev/null 2>&1 && command -v sha256sum >/dev/null 2>&1 && exec perl -e "$1"; '
@@ -115,6 +118,14 @@ def digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def allow_files(more: int) -> None:
+    """Let this process have so many more files open, as far as it may; the usual limit is low."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted, unlimited = more + MARGIN, resource.RLIM_INFINITY
+    if soft != unlimited and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted if hard == unlimited else min(wanted, hard), hard))
+
+
 class Mailbox:
     """A named pipe that is a relay's standard input: what it is told as it runs. Closing ends the relay."""
 
@@ -176,6 +187,7 @@ class Broadcast:
 
     def run(self) -> dict[str, str]:
         """Run all relays until every machine has all, or is given up."""
+        allow_files(EACH * len(self.targets))
         flows = [self._flow(target) for target in self.targets.values()]
         answers = self.op.flows(flows, limit=len(flows))
         return {
