@@ -186,6 +186,14 @@ def test_a_node_that_was_ready_and_is_silent_is_lost(op: Operation) -> None:
     assert seen(op, one, refused(), done("new"), ready=True)[0] is False
 
 
+def test_a_node_is_looked_for_where_it_is_bound_now(op: Operation) -> None:
+    new, old = station(op, node="a"), station(op, node="a")
+    old = evolve(old, contact=evolve(old.contact, name="m0"))
+    for order in ((new, old), (old, new)):
+        assert claims.by_node(order, {"a": "m1"}) == {"a": new}
+    assert claims.by_node([old, station(op)], {}) == {"a": old}
+
+
 def test_one_look_serves_all_nodes(op: Operation, monkeypatch: pytest.MonkeyPatch) -> None:
     op.journal.outcome(Outcome(node="a", state=NodeState.READY))
     looks = []

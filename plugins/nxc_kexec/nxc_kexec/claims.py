@@ -94,6 +94,11 @@ def station(resource: Resource, op: Operation, *, known_hosts: str, patience: fl
     return Station(claim=resource, contact=contact, way=way)
 
 
+def by_node(stations: Iterable[Station], bindings: Mapping[str, str]) -> dict[str, Station]:
+    """Map nodes to the machines that run them; what a node was taken from may still know its name."""
+    return {one.node: one for one in stations if one.node and bindings.get(one.node, one.name) == one.name}
+
+
 # The node that a machine becomes
 
 

@@ -154,4 +154,4 @@ class KexecFlavour(Flavour[KexecOptions]):
         return claims.stations(op, known_hosts=self.options.known_hosts, patience=self.options.contact)
 
     def _by_node(self, op: Operation) -> dict[str, Station]:
-        return {one.node: one for one in self.stations(op).values() if one.node}
+        return claims.by_node(self.stations(op).values(), op.journal.bindings())
