@@ -107,7 +107,7 @@ def _stanza(name: str, end: Any) -> str:
         "Port": end.port,
         "User": end.user,
         "IdentityFile": spell_path(end.identity),
-        "IdentitiesOnly": "no" if end.jump else "yes",
+        "IdentitiesOnly": "yes",
         "UserKnownHostsFile": spell_path(end.known_hosts),
         "GlobalKnownHostsFile": "/dev/null",
         "HostKeyAlias": end.alias,

@@ -162,8 +162,9 @@ class SshConnection(Copying):
             f"Port={end.port}",
             f"User={end.user}",
             f"IdentityFile={spell_path(end.identity)}",
+            "IdentitiesOnly=yes",  # a node hears only a few keys, and an agent may have many
         ]
-        words = ["-J", end.jump] if end.jump else ["-F", "/dev/null", "-o", "IdentitiesOnly=yes"]
+        words = ["-J", end.jump] if end.jump else ["-F", "/dev/null"]
         for option in options:
             words += ["-o", option]
         if end.control is not None:

@@ -65,3 +65,22 @@ def test_a_folder_may_have_blanks_and_percent_signs(tmp_path: Path) -> None:
     assert f"userknownhostsfile {place}/known_hosts\n" in parsed
     spelled = str(place).replace("%", "%%")  # it shows this one as it was given
     assert f"identityfile {spelled}/key\n" in parsed
+
+
+@pytest.mark.parametrize("jump", [None, "gate"])
+def test_a_node_is_offered_no_keys_of_an_agent(tmp_path: Path, jump: str | None) -> None:
+    end = SshEndpoint(
+        host="192.0.2.1",
+        port=2200,
+        user="root",
+        identity=tmp_path / "key",
+        known_hosts=tmp_path / "known_hosts",
+        alias="a",
+        jump=jump,
+    )
+    told = subprocess.run(
+        ("ssh", "-G", *SshConnection(end)._options(), end.host), capture_output=True, check=True, text=True
+    )
+    settings = dict(line.partition(" ")[::2] for line in told.stdout.splitlines())
+    assert settings["identitiesonly"] == "yes"
+    assert settings.get("proxyjump") == jump

@@ -97,7 +97,7 @@ def _spell(address: str, end: SshEndpoint, control: Path) -> str:
         "Port": end.port,
         "User": end.user,
         "IdentityFile": connect.spell_path(end.identity),
-        "IdentitiesOnly": "no" if end.jump else "yes",
+        "IdentitiesOnly": "yes",
         "UserKnownHostsFile": connect.spell_path(end.known_hosts),
         "GlobalKnownHostsFile": "/dev/null",
         "HostKeyAlias": end.alias,
