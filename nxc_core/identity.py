@@ -205,7 +205,7 @@ def rewrite_documents(plan: Plan, flavour: Flavour[Any]) -> None:
         machine = machines.get(spec.machine)
         more = machine.facts.get("names", ()) if machine else ()
         for name in (spec.machine, *(more if isinstance(more, Sequence) else ())):
-            if isinstance(name, str) and _HOST.fullmatch(name):
+            if isinstance(name, str) and _HOST.fullmatch(name) and name.partition(".")[0] != "localhost":
                 hosts.setdefault(name, hosts[spec.name])
     for spec in plan.all_nodes:
         path = plan.documents[spec.name]

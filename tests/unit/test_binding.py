@@ -14,6 +14,8 @@ from nxc_core.model import (
     Composition,
     Deployment,
     Event,
+    Machine,
+    Network,
     Node,
     NodeDocument,
     NodeState,
@@ -332,3 +334,16 @@ def test_a_node_name_stands_above_a_machine_name(op: Operation) -> None:
     lifecycle.nxc_deploy(flavour, evolve(plan_of("m2", "m1"), documents=documents), op)
     hosts = read(evolve(plan_of(), documents=documents), "m1").hosts
     assert (hosts["m1"], hosts["m2"]) == (("10.9.0.2",), ("10.9.0.1",))
+
+
+def test_no_machine_is_localhost_to_nodes(op: Operation) -> None:
+    """Many a machine takes itself for localhost, and one behind a forwarded port is called so."""
+    flavour = Addressed(2)
+    documents = identity.write_documents(op.dir, deployment_of(flavour, "a"), flavour)
+    plan = evolve(plan_of("a"), documents=documents)
+    machine = Machine(name="localhost", facts={"names": ["localhost.localdomain", "localhosts"]})
+    nodes = tuple(evolve(spec, machine="localhost") for spec in plan.nodes)
+    network = Network(name="lan", members={"a": ("10.9.0.1",)})
+    plan = evolve(plan, nodes=nodes, all_nodes=nodes, machines=(machine,), networks=(network,))
+    identity.rewrite_documents(plan, flavour)
+    assert read(plan, "a").hosts == {"a": ("10.9.0.1",), "localhosts": ("10.9.0.1",)}
