@@ -309,9 +309,9 @@ class Relay:
 
     def __init__(self, language: Language, folder: Path, content: bytes, *more: str) -> None:
         programs = Path(__file__).parents[2] / "plugins/nxc_kexec/nxc_kexec"
-        here = {
-            "perl": ("perl", *more, programs / "relay.pl"),
-            "python": (sys.executable, programs / "relay.py"),
+        here: dict[Language, tuple[str, ...]] = {
+            "perl": ("perl", *more, str(programs / "relay.pl")),
+            "python": (sys.executable, str(programs / "relay.py")),
         }
         argv = here[language]
         self.process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
