@@ -81,6 +81,13 @@ class Flavour(ABC, Generic[Options]):
         """
         return
 
+    def afford(self, nodes: int, spares: int, op: Operation) -> None:
+        """Raise ConfigError where the user has named too few machines for a start.
+
+        Asked before anything is built, once ``vet`` has let the composition pass.
+        """
+        return
+
     def taken(self, op: Operation) -> Collection[str]:
         """List the subnets, as ``10.0.0.0/24``, that a new deployment's networks must not touch."""
         return ()

@@ -207,7 +207,7 @@ class Session:
         driver.require(op)
 
         def check(composition: Composition) -> None:
-            check_policy(policy or Policy(), identity.distribute(composition, roles), driver)
+            check_policy(policy or Policy(), identity.distribute(composition, roles), driver, op)
             if accept is not None:
                 accept(composition)
 

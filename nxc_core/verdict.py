@@ -19,6 +19,7 @@ from nxc_core.model import (
     Quarantined,
     Status,
 )
+from nxc_core.operation import Operation
 
 
 def negotiate(base: Base[Any], flavour: Flavour[Any], kinds: Sequence[Kind] = ()) -> Kind:
@@ -64,7 +65,7 @@ def check_needs(composition: Composition, flavour: Flavour[Any]) -> None:
                 )
 
 
-def check_policy(policy: Policy, specs: Sequence[NodeSpec], flavour: Flavour[Any]) -> None:
+def check_policy(policy: Policy, specs: Sequence[NodeSpec], flavour: Flavour[Any], op: Operation) -> None:
     """Refuse a policy that cannot be met, before anything is built."""
     counts: dict[str, int] = {}
     for spec in specs:
@@ -85,6 +86,7 @@ def check_policy(policy: Policy, specs: Sequence[NodeSpec], flavour: Flavour[Any
             f"{flavour.name} makes its machines itself: none can be spare",
             hint="leave out --spare; --retries tries a node again",
         )
+    flavour.afford(len(specs), policy.spares, op)
 
 
 LISTED = 10

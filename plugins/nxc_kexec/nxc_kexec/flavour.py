@@ -83,6 +83,10 @@ class KexecFlavour(Flavour[KexecOptions]):
                 self.options, sum(len(role.names()) for role in roles if role.count or role.hosts), 0
             )
 
+    def afford(self, nodes: int, spares: int, op: Operation) -> None:
+        """Refuse spare machines that are not there."""
+        booking.count(self.options, nodes, spares)
+
     def deadline(self, op: Operation) -> float:
         """As the user allows: how long firmware and drivers take differs by machine."""
         return self.options.boot
