@@ -67,6 +67,12 @@ def test_a_list_stands_for_a_file(tmp_path: Path) -> None:
         ("a\nb\na\n", "machines, line 3: a is named twice (first in machines, line 1)", "leave one"),
         ("a name=x\nb name=x\n", "machines, line 2: x is named twice", "leave one"),
         ("a name=x\na name=y\n", "machines, line 2: y is named twice", "leave one"),
+        ("a:1\na:2\n", "machines, line 2: a is named twice", "tell them apart by name="),
+        (
+            "a address=10.0.0.1\nb address=10.0.0.1\n",
+            "machines, line 2: address=10.0.0.1 is given twice (first in machines, line 1)",
+            "its own",
+        ),
         ("a\na:22 name=b\n", "machines, line 2: b is named twice", "leave one"),
         (
             "a adress=10.0.0.1\n",
@@ -111,6 +117,15 @@ def test_a_file_that_is_none_is_named(tmp_path: Path) -> None:
 def test_a_list_with_duplicates_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="-m: a is named twice"):
         read_machines(["a", "b", "a"], tmp_path)
+    with pytest.raises(ConfigError, match="-m: a is named twice") as caught:
+        read_machines(["a:1", "a:2"], tmp_path)
+    assert "tell them apart by name= in a machine file" in caught.value.hint
+
+
+def test_a_list_without_commas_is_told_of_them(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="-m: 'b' is not understood") as caught:
+        read_machines(["a b"], tmp_path)
+    assert "as in -m a,b" in caught.value.hint
 
 
 @given(st.text(max_size=40))

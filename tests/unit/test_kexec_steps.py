@@ -293,14 +293,24 @@ def test_machines_are_counted_before_anything_is_built(op: Operation) -> None:
     flavour(machines="m1,m2,m3").vet(roles, op)
     with pytest.raises(ConfigError, match="there are 2 machines for 3 nodes"):
         flavour(machines="m1,m2").vet(roles, op)
+    flavour(machines="m1,m2,m3").afford(2, 1, op)
+    with pytest.raises(ConfigError, match="there are 3 machines for 3 nodes and 1 spare"):
+        flavour(machines="m1,m2,m3").afford(3, 1, op)
+    with pytest.raises(ConfigError, match="1 machine for 2 nodes: there is no file rack, so that is a host"):
+        flavour(machines="rack").afford(2, 0, op)
     with pytest.raises(ConfigError, match="no machines are named") as caught:
         flavour().require(op)
     assert "-m host,host" in caught.value.hint
 
 
 def test_a_missing_file_of_host_keys_is_told(op: Operation) -> None:
-    with pytest.raises(PreflightError, match="there is no file /none/known"):
+    with pytest.raises(PreflightError, match="^there is no file /none/known"):
         flavour(machines="m1", known_hosts="/none/known").require(op)
+
+
+def test_a_missing_shared_folder_is_told_before_anything_is_touched(op: Operation) -> None:
+    with pytest.raises(PreflightError, match="there is no folder /none/home on this machine"):
+        flavour(machines="m1", shared="/none/home").require(op)
 
 
 def test_an_image_without_a_kernel_is_refused() -> None:

@@ -17,7 +17,7 @@ from nxc_kexec.facts import HELD, Facts
 from nxc_kexec.former import Way, resolve
 from nxc_kexec.giving import is_ours
 from nxc_kexec.images import image_of
-from nxc_kexec.machines import Contact, configured, read_machines
+from nxc_kexec.machines import LIST, Contact, configured, read_machines
 from nxc_kexec.options import KexecOptions
 from nxc_kexec.steps import Steps
 from nxc_kexec.trouble import Trouble, several
@@ -33,8 +33,10 @@ def count(options: KexecOptions, nodes: int, spares: int) -> tuple[Contact, ...]
     found = read_machines(options.machines, Path())
     if len(found) < nodes + spares:
         wanted = several(nodes, "node") + (f" and {several(spares, 'spare')}" if spares else "")
+        (only,) = options.machines if len(options.machines) == 1 else ("",)
+        taken = f": there is no file {only}, so that is a host" if found[0].where == LIST and only else ""
         raise ConfigError(
-            f"there {'is' if len(found) == 1 else 'are'} {several(found)} for {wanted}",
+            f"there {'is' if len(found) == 1 else 'are'} {several(found)} for {wanted}{taken}",
             hint="name more machines (-m), or ask for fewer nodes (-r ROLE=N)"
             + (", or fewer spares (--spare N)" if spares else ""),
         )

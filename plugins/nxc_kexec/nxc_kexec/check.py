@@ -24,8 +24,15 @@ def check_here(options: KexecOptions) -> Iterator[Finding]:
         yield Finding(
             ok=False,
             subject="known_hosts",
-            detail=f"there is no file {options.known_hosts}",
+            detail=f"there is no file {options.known_hosts} (kexec.known_hosts)",
             hint="name a file of host keys (`ssh-keyscan HOST` prints them), or leave the option out",
+        )
+    if options.shared and not Path(options.shared).is_dir():
+        yield Finding(
+            ok=False,
+            subject="shared",
+            detail=f"there is no folder {options.shared} on this machine (kexec.shared)",
+            hint="name one that this machine and all others see under the same path, or leave the option out",
         )
 
 

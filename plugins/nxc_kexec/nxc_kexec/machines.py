@@ -17,6 +17,8 @@ KEYS = ("key", "jump", "sudo", "address", "name")
 _USER = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9_.@\\-]*$")
 _HOST = re.compile(r"^[A-Za-z0-9_]([A-Za-z0-9_.:%-]*[A-Za-z0-9_])?$|^::[A-Fa-f0-9:.]*$")
 _TARGET = re.compile(r"^(?:(?P<user>.+)@)?(?:\[(?P<six>[^]]+)\]|(?P<host>[^:\[\]]+))(?::(?P<port>\d{1,5}))?$")
+LIST, ALL = "-m", "the list of machines"
+"""Where machines are named that no file names."""
 _FORM = "[user@]host[:port] [key=PATH] [jump=[user@]host[:port]] [sudo=yes|no] [address=IP] [name=NAME]"
 
 
@@ -72,7 +74,7 @@ def read_machines(given: Sequence[str], folder: Path) -> tuple[Contact, ...]:
         if "/" in words[0]:
             told = "is a folder" if path.is_dir() else "does not exist"
             raise ConfigError(f"machine file {words[0]} {told}", hint=f"one machine a line: {_FORM}")
-    return _distinct([_read_line(word, "-m") for word in words], "the list of machines")
+    return _distinct([_read_line(word, LIST) for word in words], ALL)
 
 
 def _read_file(path: Path, shown: str) -> tuple[Contact, ...]:
@@ -80,7 +82,9 @@ def _read_file(path: Path, shown: str) -> tuple[Contact, ...]:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is no text"
-        raise ConfigError(f"machine file {shown} cannot be read: {reason}") from error
+        raise ConfigError(
+            f"machine file {shown} cannot be read: {reason}", hint=f"one machine a line, in UTF-8: {_FORM}"
+        ) from error
     found = [
         _read_line(line, f"{shown}, line {number}", path.parent)
         for number, line in enumerate(lines, 1)
@@ -92,20 +96,32 @@ def _read_file(path: Path, shown: str) -> tuple[Contact, ...]:
 
 
 def _distinct(found: Sequence[Contact], where: str) -> tuple[Contact, ...]:
-    for what in ("name", "place"):
-        seen: dict[str, Contact] = {}
+    for key_of in (lambda one: one.name, _place):
+        seen: dict[object, Contact] = {}
         for one in found:
-            key = one.name if what == "name" else f"{one.host}:{one.port or 22} {one.jump}"
-            if key in seen:
-                first = seen[key].where
-                again = f"{one.where}: {one.name} is named twice"
-                raise ConfigError(
-                    again + (f" (first in {first})" if first != one.where else ""),
-                    hint=f"leave one of them out of {where}"
-                    + (", or tell them apart by name=" if one.host != seen[key].host else ""),
-                )
-            seen[key] = one
+            first = seen.setdefault(key_of(one), one)
+            if first is not one:
+                hint = f"leave one of them out of {where}"
+                if _place(one) != _place(first):
+                    hint += ", or tell them apart by name=" + (" in a machine file" if where == ALL else "")
+                raise ConfigError(f"{one.where}: {one.name} is named twice{_first(first, one)}", hint=hint)
+    given: dict[str, Contact] = {}
+    for one in found:
+        first = given.setdefault(one.address, one) if one.address else one
+        if first is not one:
+            raise ConfigError(
+                f"{one.where}: address={one.address} is given twice{_first(first, one)}",
+                hint="each machine must have its own",
+            )
     return tuple(found)
+
+
+def _place(one: Contact) -> tuple[str, int, str]:
+    return one.host, one.port or 22, one.jump
+
+
+def _first(first: Contact, one: Contact) -> str:
+    return f" (first in {first.where})" if first.where != one.where else ""
 
 
 def _read_line(line: str, where: str, folder: Path | None = None) -> Contact:
@@ -120,7 +136,11 @@ def _read_line(line: str, where: str, folder: Path | None = None) -> Contact:
         if not is_pair or key not in KEYS:
             near = difflib.get_close_matches(key, KEYS, 1)
             hint = f"did you mean {near[0]}=? " if near else ""
-            raise ConfigError(f"{where}: {word!r} is not understood", hint=f"{hint}A line is: {_FORM}")
+            form = f"Commas are between hosts, as in -m a,b. In a file, a line is: {_FORM}"
+            raise ConfigError(
+                f"{where}: {word!r} is not understood",
+                hint=hint + (form if where == LIST else f"A line is: {_FORM}"),
+            )
         if key in values:
             raise ConfigError(f"{where}: {key}= is given twice", hint="leave one of them out")
         if not value:
