@@ -131,6 +131,20 @@ def test_our_node_is_rebooted_and_waited_for(op: Operation) -> None:
     assert [command.argv[-1] for command in asked if command.argv[-1] == "reboot"] == ["reboot"]
 
 
+def test_an_order_that_got_lost_is_given_again(op: Operation) -> None:
+    """A node that is out of reach for a moment is not gone."""
+    held = station(op, held=True, node="a", instance="mine", folder="/dev/shm/nxc-kexec")
+    ours, gone = done("mine\n"), refused()
+    _, asked = ask(
+        giving.give_back(held, KexecOptions(), op),
+        refused(),
+        *(ours, gone, done()),  # a pause follows each
+        *(gone, gone, done()),  # neither it nor the former system answers
+        *(ours, done(), done(), gone),
+    )
+    assert [command.argv[-1] for command in asked if command.argv[-1] == "reboot"] == ["reboot"] * 2
+
+
 def test_a_node_that_is_to_stay_is_left(op: Operation) -> None:
     held = station(op, held=True, node="a", instance="mine")
     _, asked = ask(giving.give_back(held, KexecOptions(release="leave"), op), refused(), done("mine"))

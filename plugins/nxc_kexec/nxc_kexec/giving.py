@@ -23,6 +23,8 @@ LIMIT = 128
 """Machines that are given back at the same time."""
 GOING = 60.0
 """Seconds that a node may take to go down; then its power is cut in software."""
+_UNHEARD = ("ssh: connect to", "kex_exchange_identification", "banner exchange")
+"""What ssh says that never got there. Being silent later is then no proof that a node is gone."""
 _REBOOT = ("systemctl", "--no-block", "reboot")
 _AT_ONCE = ("systemctl", "reboot", "--force", "--force")
 
@@ -40,10 +42,11 @@ def give_back(station: Station, options: KexecOptions, op: Operation) -> Steps[N
     end = time.monotonic() + allowed
     told = False
     while True:
-        if station.node and (yield from is_ours(station, op)):
-            return (yield from _send_home(station, options, op))
         try:
-            yield from clear(station, op, timeout=ASKING)
+            if station.node and (yield from is_ours(station, op)):
+                yield from _send_home(station, options, op)
+            else:
+                yield from clear(station, op, timeout=ASKING)
             return
         except Trouble as trouble:
             lasting = not (station.node or is_passing(trouble))
@@ -101,6 +104,14 @@ def leave_node(station: Station, op: Operation) -> Steps[None]:
         ended = yield on_node(end, order, timeout=ASKING)
         if isinstance(ended, CommandError) and ended.code not in (255, None):
             continue
+        if isinstance(ended, CommandError) and any(mark in ended.stderr for mark in _UNHEARD):
+            raise Trouble(
+                step=STEP,
+                cause=f"{station.node} cannot be told to reboot",
+                hint="`nxc down` again",
+                last_line=ended.stderr.strip(),
+                machine=station.name,
+            )
         silent = time.monotonic() + GOING
         while time.monotonic() < silent:
             yield PAUSE
