@@ -32,6 +32,7 @@ GOOD = Facts(
     kexec="/sbin/kexec",
     space_kind="tmpfs",
     space=2 * GIB,
+    addresses=({"ifname": "lo"},),
 )
 
 
@@ -108,6 +109,7 @@ def test_an_answer_that_is_cut_short_is_told() -> None:
     ("change", "cause", "hint"),
     [
         ({"arch": "aarch64"}, "it is aarch64, the image is for x86_64", "x86_64"),
+        ({"addresses": ()}, "its network cards are not known", "iproute2"),
         ({"kexec": ""}, "kexec is not installed there", "kexec-tools"),
         ({"load_disabled": True}, "kexec_load_disabled=1", "reboot"),
         ({"lockdown": "integrity"}, "lockdown: integrity", "Secure Boot"),

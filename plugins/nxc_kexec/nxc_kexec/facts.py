@@ -163,6 +163,7 @@ def judge(facts: Facts, contact: Contact, *, deployment: str, folder: str, arch:
         *_of_kernel(facts, arch),
         *_of_rights(facts, contact),
         *_of_memory(facts, folder, image),
+        *_of_network(facts),
     ):
         raise Trouble(step=STEP, cause=cause, hint=hint, machine=contact.name)
 
@@ -255,6 +256,17 @@ def _of_memory(facts: Facts, folder: str, image: int) -> Reasons:
             )
         )
     return found
+
+
+def _of_network(facts: Facts) -> Reasons:
+    if facts.addresses:
+        return []
+    return [
+        (
+            "its network cards are not known: `ip -j address` says nothing there",
+            "install iproute2 (4.18 or later) there: without it a node would have no address",
+        )
+    ]
 
 
 def _mib(size: int) -> str:
