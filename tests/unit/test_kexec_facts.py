@@ -290,6 +290,15 @@ def test_behind_a_translator_a_subnet_that_all_share_counts() -> None:
     assert choose_addresses(found) == {"a": "10.77.0.1", "b": "10.77.0.2"}
 
 
+def test_a_machine_that_comes_later_is_known_by_an_address_near_the_others() -> None:
+    later = known(c=on("10.0.2.15", "10.0.2.15/24", "10.77.0.3/24"))
+    assert choose_addresses(later, {"10.77.0.1": "10.77.0.0/24"}) == {"c": "10.77.0.3"}
+    assert choose_addresses(later, {"10.77.0.1": "10.77.0.0/24", "192.0.2.1": ""}) == {"c": "10.0.2.15"}
+    assert choose_addresses(known(c=on("192.0.2.3")), {"10.77.0.1": "10.77.0.0/24"}) == {"c": "192.0.2.3"}
+    with pytest.raises(ConfigError, match="no addresses are found"):
+        choose_addresses(known(c=on("10.0.2.15")), {"10.0.2.15": ""})
+
+
 def test_given_addresses_stand_above_all() -> None:
     (first, facts), other = known(a=on("10.0.2.15"), b=on("10.0.2.15"))
     found = [(evolve(first, address="192.0.2.9"), facts), other]

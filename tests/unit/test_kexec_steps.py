@@ -12,13 +12,15 @@ from typing import Any
 import pytest
 from attrs import evolve
 
-from nxc_core import ConfigError, PreflightError
-from nxc_core.model import Artifact, Kind, NodeSpec, Plan, Role, RoleBoot
+from nxc_core import ConfigError, Interrupted, PreflightError
+from nxc_core.model import Artifact, Json, Kind, NodeSpec, Plan, Role, RoleBoot
 from nxc_core.operation import Operation
 from nxc_core.plugins import Plugins
 from nxc_core.state import Journal
-from nxc_kexec import booking, identity, images, steps, tool
+from nxc_kexec import booking, claims, identity, images, steps, tool
+from nxc_kexec.claims import Station
 from nxc_kexec.facts import Facts
+from nxc_kexec.machines import Contact
 from nxc_kexec.options import KexecOptions
 
 
@@ -342,3 +344,30 @@ def test_a_machine_under_two_names_is_held_once(op: Operation) -> None:
     booking.leave_out_twins(seen, op)
     assert list(seen) == ["m1", "m2"]
     assert "it is m1 under another name" in op.journal.quarantined()["alias"].cause
+
+
+def test_those_known_from_before_decide_where_a_later_machine_is_known(op: Operation) -> None:
+    def held(name: str, address: str) -> Station:
+        claimed = claims.claim(Contact(name=name, host=name), op)
+        facts: Json = {"address": address, "subnet": "10.77.0.0/24"} if address else {}
+        return claims.station(op.note(claimed, facts=facts), op, known_hosts="", patience=1)
+
+    card = {
+        "ifname": "eth0",
+        "link_type": "ether",
+        "addr_info": [
+            {"family": "inet", "local": local, "prefixlen": 24, "scope": "global"}
+            for local in ("10.0.2.15", "10.77.0.3")
+        ],
+    }
+    late = Facts(boot="b", arch="x86_64", kernel="6.1", server="10.0.2.15", addresses=[card])
+    stations = {name: held(name, address) for name, address in (("m1", "10.77.0.1"), ("m2", ""), ("m3", ""))}
+    booking._note(stations, {"m3": late}, KexecOptions(), op)
+    noted = {one.id: one.data["facts"] for one in op.claimed(claims.MACHINE)}
+    assert isinstance(noted["m3"], dict) and noted["m3"]["address"] == "10.77.0.3"
+
+
+def test_an_interruption_ends_the_looking_up_of_names(op: Operation) -> None:
+    op.cancel.set()
+    with pytest.raises(Interrupted):
+        booking._resolve([Contact(name=n, host=n, real="127.0.0.1", port=22) for n in "ab"], op)

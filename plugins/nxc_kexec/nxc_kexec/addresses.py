@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from attrs import evolve
 
@@ -28,17 +28,18 @@ def keep(station: Station, facts: Facts) -> Contact:
     return evolve(station.contact, address=former)
 
 
-def choose_addresses(known: Known) -> dict[str, str]:
+def choose_addresses(known: Known, others: Mapping[str, str] | None = None) -> dict[str, str]:
     """Choose one address for each machine, all of them different; raises ConfigError where there is no way.
 
-    Given ones first; then those at which ssh reached the machines, unless some share one, as behind a NAT;
-    then those in a subnet that all have.
+    Given ones first; then those in the subnet of the ``others``, which have their address (with its subnet)
+    from before; then those at which ssh reached the machines, unless some share one, as behind a NAT; then
+    those in a subnet that all have.
     """
+    taken = dict(others or {})
     found = {contact.name: contact.address for contact, _ in known if contact.address}
     rest = [(contact, facts) for contact, facts in known if not contact.address]
-    for how in (_served, _shared):
-        chosen = how(rest)
-        if len(set(chosen.values()) | set(found.values())) == len(known):
+    for chosen in (_near(rest, set(taken.values())), _served(rest), _shared(rest)):
+        if len({*chosen.values(), *found.values(), *taken}) == len(known) + len(taken):
             return found | chosen
     twice = sorted({one for one in found.values() if list(found.values()).count(one) > 1})
     if twice:
@@ -49,6 +50,16 @@ def choose_addresses(known: Known) -> dict[str, str]:
         f"{', ...' if len(rest) > 4 else ''}, and no subnet has an address of each",
         hint="give each machine's own: address=IP in the machine file",
     )
+
+
+def _near(known: Known, subnets: Collection[str]) -> dict[str, str]:
+    """Return the addresses in the one subnet there is."""
+    return {
+        contact.name: address
+        for contact, facts in known
+        for address, network in own_networks(facts)
+        if len(subnets) == 1 and network in subnets
+    }
 
 
 def _served(known: Known) -> dict[str, str]:
@@ -72,9 +83,9 @@ def _shared(known: Known) -> dict[str, str]:
 # What the core is told of the machines
 
 
-def describe(known: Known) -> dict[str, dict[str, Json]]:
-    """Return the facts of each machine that its node depends on."""
-    chosen = choose_addresses(known)
+def describe(known: Known, others: Mapping[str, str] | None = None) -> dict[str, dict[str, Json]]:
+    """Return the facts of each machine that its node depends on; ``others`` as in ``choose_addresses``."""
+    chosen = choose_addresses(known, others)
     own = [facts.name for _, facts in known]
     told: dict[str, dict[str, Json]] = {}
     for contact, facts in known:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -88,6 +88,7 @@ def _ask(contact: Contact) -> Steps[str]:
 
 def _resolve(contacts: Sequence[Contact], op: Operation) -> None:
     def known(contact: Contact) -> str:
+        op.check_cancelled()  # a name may take long where no server answers
         try:
             socket.getaddrinfo(contact.real, contact.port)
         except (OSError, UnicodeError) as error:
@@ -193,7 +194,8 @@ def _see(
 def _note(stations: Mapping[str, Station], seen: Seen, options: KexecOptions, op: Operation) -> None:
     """Write down what was seen, and that from now on something of ours may be on the machines."""
     known = [(addresses.keep(stations[name], found), found) for name, found in seen.items()]
-    told = addresses.describe(known)
+    left = {*seen, *op.journal.quarantined()}
+    told = addresses.describe(known, _addresses_of(one for one in stations.values() if one.name not in left))
     notes: dict[tuple[str, str], dict[str, Json]] = {}
     for name, found in seen.items():
         folder = f"{options.folder}/{HELD}"
@@ -201,6 +203,12 @@ def _note(stations: Mapping[str, Station], seen: Seen, options: KexecOptions, op
         notes[stations[name].claim.key] = known_now | {"facts": told[name]}
     if notes:
         op.journal.note_all(notes)
+
+
+def _addresses_of(stations: Iterable[Station]) -> dict[str, str]:
+    """Map the addresses by which machines are known from before to their subnets."""
+    found = [one.machine().facts for one in stations]
+    return {str(facts["address"]): str(facts.get("subnet", "")) for facts in found if facts.get("address")}
 
 
 def all_machines(stations: Mapping[str, Station]) -> list[Machine]:
