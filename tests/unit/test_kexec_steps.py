@@ -346,6 +346,20 @@ def test_a_machine_under_two_names_is_held_once(op: Operation) -> None:
     assert "it is m1 under another name" in op.journal.quarantined()["alias"].cause
 
 
+def test_host_keys_are_found_from_another_folder(
+    op: Operation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "keys").touch()
+    monkeypatch.chdir(tmp_path)
+    options = KexecOptions(known_hosts="keys")
+    (contact,) = booking._configure([Contact(name="m1", host="127.0.0.1")], options, op)
+    claimed = claims.claim(contact, op)
+    assert claims.station(claimed, op, known_hosts="keys", patience=1).way.known_hosts == "keys"
+    monkeypatch.chdir("/")
+    there = claims.station(claimed, op, known_hosts="keys", patience=1).way
+    assert there.known_hosts == str(tmp_path / "keys")
+
+
 def test_those_known_from_before_decide_where_a_later_machine_is_known(op: Operation) -> None:
     def held(name: str, address: str) -> Station:
         claimed = claims.claim(Contact(name=name, host=name), op)

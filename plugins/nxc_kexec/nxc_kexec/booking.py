@@ -52,7 +52,7 @@ def acquire(options: KexecOptions, plan: Plan, op: Operation) -> None:
     held = [one.id for one in op.claimed(MACHINE)]
     order = sorted(listed, key=lambda one: (one.name in unfit, one.name not in held))
     wanted = order[: nodes + plan.policy.spares]
-    found = _configure([one for one in wanted if one.name not in held], op)
+    found = _configure([one for one in wanted if one.name not in held], options, op)
     for one in found:
         claim(one, op)
 
@@ -66,14 +66,15 @@ def check_known_hosts(options: KexecOptions) -> None:
         )
 
 
-def _configure(contacts: Sequence[Contact], op: Operation) -> list[Contact]:
+def _configure(contacts: Sequence[Contact], options: KexecOptions, op: Operation) -> list[Contact]:
     """Ask ssh what its configuration makes of the machines, and whether their names mean anything."""
     found = []
     answers = op.flows([_ask(one) for one in contacts], limit=AT_ONCE)
     for contact, answer in zip(contacts, answers, strict=True):
         if isinstance(answer, Exception):
             raise answer
-        found.append(evolve(configured(contact, answer), key=contact.key))
+        added = str(Path(options.known_hosts).absolute()) if options.known_hosts else ""
+        found.append(evolve(configured(contact, answer), known_hosts=added))
     _resolve([one for one in found if not one.jump], op)
     return found
 

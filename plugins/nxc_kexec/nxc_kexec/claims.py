@@ -88,7 +88,8 @@ def station(resource: Resource, op: Operation, *, known_hosts: str, patience: fl
     way = Way(
         contact=contact,
         runtime=op.runtime,
-        known_hosts=known_hosts,
+        # A path may be meant from another folder than where we are now.
+        known_hosts=known_hosts if Path(known_hosts).is_file() else contact.known_hosts,
         patience=max(1, min(LONGEST, round(patience))),
     )
     return Station(claim=resource, contact=contact, way=way)

@@ -54,6 +54,8 @@ class Contact:
     real: str = ""
     trusted: tuple[str, ...] = ()
     """Files of known hosts that the user's own ssh reads."""
+    known_hosts: str = ""
+    """The one that was added, as seen from everywhere."""
     where: str = ""
 
 
