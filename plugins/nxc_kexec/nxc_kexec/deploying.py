@@ -187,7 +187,8 @@ def _launch(
     try:
         yield from steps.load(station, facts, media, archive, options)
     except Trouble:
-        op.note(station.claim, node="")
+        if not station.node:  # else what was started there before may come up yet
+            op.note(station.claim, node="")
         raise
     op.step(f"starting it on {station.name}", node=name)
     yield from steps.launch(station, facts, options)

@@ -1,0 +1,58 @@
+"""What is known of a machine after a step that failed, or a crash: no node is forgotten, and none made up."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from nxc_core import CommandError
+from nxc_core.model import Artifact, Kind, NodeSpec, RoleBoot
+from nxc_core.operation import Operation
+from nxc_core.state import Journal
+from nxc_kexec import claims, deploying
+from nxc_kexec.facts import Facts
+from nxc_kexec.machines import Contact
+from nxc_kexec.options import KexecOptions
+from nxc_kexec.trouble import Trouble
+from nxc_kexec.watch import Watch
+
+
+@pytest.fixture
+def op(tmp_path: Path) -> Operation:
+    return Operation(
+        dir=tmp_path,
+        runtime=tmp_path,
+        cache=tmp_path,
+        journal=Journal(tmp_path / "journal.jsonl"),
+        emit=lambda event: None,
+        cancel=threading.Event(),
+        name="web-1",
+    )
+
+
+@pytest.mark.parametrize("before", ["", "a"])
+def test_a_failed_load_does_not_hide_what_was_started_before(op: Operation, before: str) -> None:
+    for name in ("kernel", "initrd", "node.json"):
+        (op.dir / name).write_text("{}")
+    boot = RoleBoot(kernel=op.dir / "kernel", initrd=op.dir / "initrd")
+    claimed = op.note(claims.claim(Contact(name="m1", host="m1"), op), node=before, instance="i")
+    station = claims.station(claimed, op, known_hosts="", patience=1)
+    spec = NodeSpec(name="a", role="r", index=0, machine="m1")
+    job = deploying.Job(spec=spec, station=station, document=op.dir / "node.json", instance="i")
+    op.note(claimed, node="a")
+    options = KexecOptions(syscall="load")
+    flow = deploying._launch(
+        job,
+        Facts(boot="b", arch="x86_64", kernel="6.1", kexec="kexec"),
+        options,
+        Artifact(kind=Kind("ramdisk"), roles={"r": boot}),
+        Watch(options),
+        op,
+    )
+    next(flow)
+    with pytest.raises(Trouble):
+        flow.send(CommandError("gone", argv=("ssh",), code=255, stderr="Connection closed by m1"))
+    (known,) = op.claimed(claims.MACHINE)
+    assert known.data["node"] == before
