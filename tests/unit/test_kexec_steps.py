@@ -22,6 +22,7 @@ from nxc_kexec.claims import Station
 from nxc_kexec.facts import Facts
 from nxc_kexec.machines import Contact
 from nxc_kexec.options import KexecOptions
+from nxc_kexec.trouble import Trouble
 
 
 def sh(
@@ -313,6 +314,17 @@ def test_a_missing_file_of_host_keys_is_told(op: Operation) -> None:
 def test_a_missing_shared_folder_is_told_before_anything_is_touched(op: Operation) -> None:
     with pytest.raises(PreflightError, match="there is no folder /none/home on this machine"):
         flavour(machines="m1", shared="/none/home").require(op)
+
+
+def test_what_the_host_on_the_way_says_is_told_of_the_machines_behind_it(op: Operation) -> None:
+    claims.claim(Contact(name="m1", host="192.0.2.1", jump="bob@127.0.0.1:4"), op)
+    (station,) = claims.stations(op, known_hosts="", patience=1).values()
+    shut = booking.open_jumps([station], KexecOptions(contact=5), op)
+    assert shut["bob@127.0.0.1:4"].cause == "the connection was refused"
+    (trouble,) = op.flows([booking._see(station, KexecOptions(contact=1), {}, shut, op)])
+    assert isinstance(trouble, Trouble)
+    assert trouble.cause == "the host on the way (bob@127.0.0.1:4): the connection was refused"
+    assert trouble.last_line.endswith("port 4: Connection refused")
 
 
 def test_an_image_without_a_kernel_is_refused() -> None:

@@ -14,7 +14,7 @@ from nxc_core.model import Json, Machine, NodeState, Plan
 from nxc_kexec import addresses, steps
 from nxc_kexec.claims import MACHINE, Station, claim, hang_up
 from nxc_kexec.facts import HELD, Facts
-from nxc_kexec.former import Way, resolve
+from nxc_kexec.former import Way, refusal, resolve
 from nxc_kexec.giving import is_ours
 from nxc_kexec.images import image_of
 from nxc_kexec.machines import LIST, Contact, configured, read_machines
@@ -126,8 +126,8 @@ def look_and_hold(options: KexecOptions, plan: Plan, stations: Mapping[str, Stat
     op.step(f"looking at {several(asked)}")
     seen: Seen = {}
     try:
-        open_jumps(asked, options, op)
-        for one, found in _each(asked, [_see(one, options, sizes, op) for one in asked], op):
+        shut = open_jumps(asked, options, op)
+        for one, found in _each(asked, [_see(one, options, sizes, shut, op) for one in asked], op):
             if found is not None:
                 seen[one.name] = found
         leave_out_twins(seen, op)
@@ -154,14 +154,22 @@ def leave_out_twins(seen: Seen, op: Operation) -> None:
             op.quarantine(name, f"{told} (leave it out of the list of machines)", step="facts")
 
 
-def open_jumps(stations: Sequence[Station], options: KexecOptions, op: Operation) -> None:
-    """Open one connection to each host on the way; where that fails, its machines say so themselves."""
+def open_jumps(stations: Sequence[Station], options: KexecOptions, op: Operation) -> dict[str, Trouble]:
+    """Open one connection to each host on the way; answers why some cannot be opened.
+
+    Machines behind it cannot say that: ssh keeps to itself what its ProxyCommand says.
+    """
     ways = {one.way.jump_control: one.way for one in stations if one.contact.jump}
+    closed = [way for socket, way in ways.items() if not socket.exists()]
 
-    def open_one(way: Way) -> Steps[None]:
-        yield way.open_jump(options.contact)
+    def open_one(way: Way) -> Steps[Trouble | None]:
+        ended = yield way.open_jump(options.contact)
+        if not isinstance(ended, CommandError):
+            return None
+        return refusal(ended, "contact", way.gate, options.contact)
 
-    op.flows([open_one(way) for socket, way in ways.items() if not socket.exists()])
+    found = zip(closed, op.flows([open_one(way) for way in closed]), strict=True)
+    return {way.contact.jump: told for way, told in found if isinstance(told, Trouble)}
 
 
 def _each(
@@ -179,7 +187,11 @@ def _each(
 
 
 def _see(
-    station: Station, options: KexecOptions, sizes: Mapping[str, int], op: Operation
+    station: Station,
+    options: KexecOptions,
+    sizes: Mapping[str, int],
+    shut: Mapping[str, Trouble],
+    op: Operation,
 ) -> Steps[Facts | None]:
     """Look at a machine; None where it runs its node, or may be booting it."""
     if station.node and (yield from is_ours(station, op)):
@@ -189,7 +201,16 @@ def _see(
     except Trouble as trouble:
         if station.node and trouble.step == "contact":
             return None
-        raise
+        gate = shut.get(station.contact.jump)
+        if gate is None or trouble.step != "contact" or station.way.jump_control.exists():
+            raise
+        raise Trouble(
+            step="contact",
+            cause=f"the host on the way ({station.contact.jump}): {gate.cause}",
+            hint=gate.hint.replace("give key=PATH", "name it for that host in ssh's configuration"),
+            last_line=gate.last_line,
+            machine=station.name,
+        ) from trouble
 
 
 def _note(stations: Mapping[str, Station], seen: Seen, options: KexecOptions, op: Operation) -> None:

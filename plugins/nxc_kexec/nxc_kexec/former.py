@@ -53,14 +53,21 @@ class Way:
         """The socket of the connection to the host on the way, which all machines behind it share."""
         return self.runtime / f"{_short(self.contact.jump)}.j"
 
-    def _hops(self, master: str, *last: str) -> tuple[str, ...]:
-        """Return the words that reach the host on the way."""
+    @property
+    def gate(self) -> Contact:
+        """The host on the way."""
         *before, nearest = self.contact.jump.split(",")
         target = read_target(nearest.removeprefix("ssh://"), self.contact.where)
+        jump = ",".join(before)
+        return Contact(name=target.host, host=target.host, user=target.user, port=target.port, jump=jump)
+
+    def _hops(self, master: str, *last: str) -> tuple[str, ...]:
+        """Return the words that reach the host on the way."""
+        target = self.gate
         words = ["ssh", *_strict(self.known_hosts, (), self.patience)]
         words += ["-o", f"ControlMaster={master}", "-o", f"ControlPersist={IDLE}"]
         words += ["-S", str(self.jump_control)]
-        words += ["-J", ",".join(before)] if before else []
+        words += ["-J", target.jump] if target.jump else []
         words += ["-p", str(target.port)] if target.port else []
         words += ["-l", target.user] if target.user else []
         return (*words, *last, target.host)
