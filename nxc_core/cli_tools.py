@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -131,14 +132,18 @@ def doctor(
 
     And what to do about it. Exits with 5 if the flavour and base that would be used cannot work.
     """
-    from nxc_core.cli_wanted import default_flavour
+    from nxc_core.cli_wanted import default_flavour, give_machines
     from nxc_core.doctor import examine
 
     flavour = nxc.settings.text("flavour") or default_flavour(nxc)
     session = nxc.session()
     source = Path(nxc.settings.text("composition") or nxc.settings.root / "composition.nix")
     base = session.choose_base(source, nxc.settings.text("base")).name
-    diagnosis = examine(session, flavour=flavour, base=base, options=nxc.settings.options())
+    options = nxc.settings.options()
+    for name in session.plugins.flavours if nxc.settings.text("machines") else ():
+        with contextlib.suppress(NxcError):  # a broken one is told by the diagnosis
+            give_machines(nxc, name, options)
+    diagnosis = examine(session, flavour=flavour, base=base, options=options)
     if as_json:
         nxc.tell_json(diagnosis.as_json())
     else:

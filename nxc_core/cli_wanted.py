@@ -181,7 +181,7 @@ def settle(nxc: Invocation, wanted: Wanted, enough: Enough | None = None) -> Tar
     if wanted.lean:
         options.setdefault(flavour, {})["lean"] = True
     if enough is not None:
-        _give_machines(nxc, flavour, options)
+        give_machines(nxc, flavour, options)
     jobs = settings.get("jobs")[0]
     return Target(
         source=source, flavour=flavour, base=base, options=options, jobs=jobs if isinstance(jobs, int) else 1
@@ -227,7 +227,7 @@ def default_flavour(nxc: Invocation) -> str:
     return known[0]
 
 
-def _give_machines(nxc: Invocation, flavour: str, options: dict[str, dict[str, Json]]) -> None:
+def give_machines(nxc: Invocation, flavour: str, options: dict[str, dict[str, Json]]) -> None:
     """Hand the machines to the flavour. Those of a configuration file are for the flavours that take any."""
     from attrs import fields
 

@@ -173,6 +173,12 @@ def test_the_verb_exits_with_five(session: Session, capsys: pytest.CaptureFixtur
     told = capsys.readouterr()
     assert "  FAIL  folders: asked\n        remove folder-is-broken" in told.out
     assert "1 of these stand in the way of folder on paper" in told.err
+    assert "machines: none are named yet" in told.out
+    (session.workspace.project / "nxc.toml").write_text(
+        'base = "paper"\nflavour = "folder"\nmachines = "a,b"\n'
+    )
+    assert run(argv, extra=[fake_plugin]) == 5
+    assert "machines: 2 are named" in capsys.readouterr().out
     assert run([*argv, "--json"], extra=[fake_plugin]) == 5
     document = json.loads(capsys.readouterr().out)
     assert (document["schema"], document["ok"]) == ("nxc.doctor/1", False)
