@@ -69,7 +69,8 @@ def _deploy(
 
     try:
         plan = deploying.make_plan(session.workspace, deployment, build, driver)
-        told = f"starting {len(plan.nodes)} nodes on {driver.name}"
+        count = len(plan.nodes)
+        told = f"starting {count} node{'' if count == 1 else 's'} on {driver.name}"
         op.step(told, topic="deploy", deployment=deployment.id)
         hold(session.plugins, build, op)
         session.plugins.deploy(driver, plan, op)
