@@ -62,10 +62,17 @@ class Prober:
         if not address:
             self._failed.add(name)
             return
-        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        try:  # the address as connect(2) wants it, with the card of one that holds on a link alone
+            found = socket.getaddrinfo(
+                address, endpoint.port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST
+            )
+        except OSError:
+            self._failed.add(name)
+            return
+        family, _, _, _, place = found[0]
         link = socket.socket(family, socket.SOCK_STREAM)
         link.setblocking(False)
-        code = link.connect_ex((address, endpoint.port))
+        code = link.connect_ex(place)
         if code not in (0, errno.EINPROGRESS):
             link.close()
             self._failed.add(name)

@@ -299,6 +299,11 @@ def test_a_machine_that_comes_later_is_known_by_an_address_near_the_others() -> 
         choose_addresses(known(c=on("10.0.2.15")), {"10.0.2.15": ""})
 
 
+def test_an_address_of_one_link_is_of_no_use_to_nodes() -> None:
+    found = known(a=on("fe80::1%eth0", "10.77.0.1/24"), b=on("fe80::2%eth0", "10.77.0.2/24"))
+    assert choose_addresses(found) == {"a": "10.77.0.1", "b": "10.77.0.2"}
+
+
 def test_given_addresses_stand_above_all() -> None:
     (first, facts), other = known(a=on("10.0.2.15"), b=on("10.0.2.15"))
     found = [(evolve(first, address="192.0.2.9"), facts), other]

@@ -148,6 +148,22 @@ def test_every_address_of_a_name_has_its_turn(monkeypatch: pytest.MonkeyPatch) -
     assert told in ([False, True] * 2, [False, False, True, False])  # the first look may come too early
 
 
+def test_the_card_of_an_address_that_holds_on_a_link_alone_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    places: list[Any] = []
+
+    class Recorded(socket.socket):
+        def connect_ex(self, place: Any) -> int:
+            places.append(place)
+            return super().connect_ex(place)
+
+    with Prober() as prober:
+        monkeypatch.setattr(socket, "socket", Recorded)
+        prober.knock("link", endpoint("fe80::1%lo", 22))
+        prober.knock("none", endpoint("fe80::1%no-such-card", 22))
+        assert answers(prober, 2) == {"link": False, "none": False}
+    assert [place[3] for place in places] == [socket.if_nametoindex("lo")]
+
+
 class Stuck(Machines):
     """Nodes on machines that hang take an ask, and give it back only when everybody is released."""
 

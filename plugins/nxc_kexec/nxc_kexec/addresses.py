@@ -63,7 +63,7 @@ def _near(known: Known, subnets: Collection[str]) -> dict[str, str]:
 
 
 def _served(known: Known) -> dict[str, str]:
-    return {contact.name: facts.server for contact, facts in known if facts.server}
+    return {c.name: facts.server for c, facts in known if facts.server and "%" not in facts.server}
 
 
 def _shared(known: Known) -> dict[str, str]:
