@@ -139,6 +139,17 @@ def test_many_relays_may_have_their_files_open() -> None:
     assert told.stdout.splitlines() == ["1024", "2256", "(4000, 4000)"]
 
 
+def test_relays_are_told_to_live_on(
+    machines: Machines, files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[bytes] = []
+    post = Mailbox.post
+    monkeypatch.setattr(Mailbox, "post", lambda box, data: (told.append(data), post(box, data)))
+    monkeypatch.setattr("nxc_kexec.broadcast.RENEW", 0.0)
+    assert not any(broadcast(files, machines.targets(2), operation(tmp_path), timeout=PATIENCE).values())
+    assert told.count(b"life 60\n") > 2
+
+
 def test_what_a_pipe_did_not_take_is_told_later(tmp_path: Path) -> None:
     box = Mailbox(tmp_path / "box")
     fcntl.fcntl(box._fd, fcntl.F_SETPIPE_SZ, 4096)  # as where a user has many pipes
@@ -372,6 +383,12 @@ def test_a_relay_leaves_when_nobody_tells_it_anything_any_more(relay: Relay) -> 
     assert relay.process.wait(30) == 0
     with pytest.raises(ConnectionRefusedError):
         relay.ask(b"secret image 0\n")
+
+
+def test_a_relay_leaves_when_it_is_not_told_to_live_on(relay: Relay) -> None:
+    """Its end of a connection that was lost may stay for long."""
+    relay.say("life 1")
+    assert relay.process.wait(30) == -signal.SIGALRM
 
 
 def test_a_relay_leaves_when_nobody_hears_it_any_more(relay: Relay) -> None:

@@ -36,6 +36,8 @@ LOOK = 0.25
 """Seconds between two looks at how fast machines receive."""
 EACH, MARGIN = 4, 256
 """Files that a relay has open here, and those for all else."""
+LIFE, RENEW = 60, 10.0
+"""Seconds that a relay lives unless it is told to live on, and how often it is."""
 _START = (
     "umask 077; LC_ALL=C; export LC_ALL; "
     'command -v perl >/dev/null 2>&1 && command -v sha256sum >/dev/null 2>&1 && exec perl -e "$1"; '
@@ -179,6 +181,7 @@ class Broadcast:
         self.first: float | None = None
         self.settled = False
         self.looked = 0.0
+        self.renewed = 0.0
         self.boxes: dict[str, Mailbox] = {}
         op.runtime.mkdir(parents=True, exist_ok=True)
         self.folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=op.runtime, prefix="r")))
@@ -233,8 +236,7 @@ class Broadcast:
         box = self.boxes[target.name] = Mailbox(self.folder / f"{number}.{attempt}")
         perl, python = (source.encode() for source in _programs())
         box.post(b"%8d%8d" % (len(perl), len(python)) + perl + python)
-        life = int(self.end - time.monotonic()) + 10
-        lines = [f"folder {quote(target.folder)}", f"token {self.token}", f"life {life}"]
+        lines = [f"folder {quote(target.folder)}", f"token {self.token}", self._life()]
         lines += [f"listen {target.address or '0.0.0.0'}"]
         lines += [f"file {quote(file.name)} {file.size} {file.sha256}" for file in self.files]
         self._post(target.name, *lines, "go")
@@ -242,6 +244,10 @@ class Broadcast:
 
     def _post(self, name: str, *lines: str) -> None:
         self.boxes[name].post("".join(f"{line}\n" for line in lines).encode())
+
+    def _life(self) -> str:
+        """Spell how long a relay lives that is not told to live on: its end of the connection may stay."""
+        return f"life {max(1, min(LIFE, int(self.end - time.monotonic()) + 10))}"
 
     def _forget(self, member: Member) -> None:
         self.feeds.stop(member.name)
@@ -313,10 +319,12 @@ class Broadcast:
             if slow is not None:
                 self._demote(slow)
             self._arrange(now)
+        renewing = now > self.renewed + RENEW
+        self.renewed = now if renewing else self.renewed
         for member in self.members.values():
             box = self.boxes.get(member.name)
-            if box is not None:
-                box.post(b"")  # what its pipe did not take before
+            if box is not None:  # what its pipe did not take before goes there, too
+                box.post(f"{self._life()}\n".encode() if renewing else b"")
             if member.cause and box is not None and not box.closed:
                 self._drop_out(member)
         if all(member.over for member in self.members.values()):

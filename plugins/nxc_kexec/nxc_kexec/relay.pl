@@ -163,9 +163,9 @@ sub obey {
   }
 }
 
-sub lock_folder { # two relays would write the same file
+sub lock_folder { # two relays would write the same file; one that nobody tells anything any more ends soon
   sysopen(our $lock, $folder, O_RDONLY) or give_up("$folder: $!");
-  for (1 .. 100) {
+  for (1 .. 900) {
     return if flock($lock, LOCK_EX | LOCK_NB);
     select(undef, undef, undef, 0.1);
   }

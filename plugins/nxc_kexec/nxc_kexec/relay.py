@@ -7,6 +7,7 @@ Its source travels there by ssh, with ``relay_parts`` and nothing else of nxc, a
     pull ADDRESS PORT   take what is missing from that relay
     feed                another command will append what is missing here
     drop NAME           begin this file again
+    life SECONDS        live on
 
 and tells by lines of output: ``@port N``, ``@at BYTES...`` (of each file, every second),
 ``@fed BYTES...`` (it waits for that command), ``@good NAME``, ``@bad NAME DROPS``, ``@foreign ADDRESS``,
@@ -94,12 +95,15 @@ class Relay:
                     self.begin(part)
 
     def lock(self) -> None:
-        """Have the folder alone: two relays would write the same file."""
+        """Have the folder alone: two relays would write the same file.
+
+        One that nobody tells anything any more, as after its connection was lost, ends soon.
+        """
         try:
             folder = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError as error:
             give_up(f"{self.folder}: {error.strerror}")
-        for _ in range(100):
+        for _ in range(900):
             with contextlib.suppress(BlockingIOError):
                 fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 return
