@@ -282,6 +282,7 @@ def test_machines_and_policy_are_the_projects_own_unless_said(project: Path) -> 
     said = run(
         project,
         """
+        import execo
         from nxc_core import NxcError, Session
         from nxc_core.model import Policy
 
@@ -296,6 +297,7 @@ def test_machines_and_policy_are_the_projects_own_unless_said(project: Path) -> 
             {"flavour": "kexec", "machines": ["a", "b"], "policy": Policy(spares=3)},
             {"flavour": "kexec", "machines": "rack"},
             {"flavour": "kexec", "options": {"kexec": {"machines": "c,d"}}},
+            {"flavour": "kexec", "machines": [execo.Host("e"), execo.Host("f", user="alice", port=23)]},
             {"flavour": "local"},
         ):
             try:
@@ -310,6 +312,7 @@ def test_machines_and_policy_are_the_projects_own_unless_said(project: Path) -> 
         "{'kexec': {'machines': 'a,b'}} 3 0 {}",
         f"{rack} 1 2 {{'client': 1}}",
         "{'kexec': {'machines': 'c,d'}} 1 2 {'client': 1}",
+        "{'kexec': {'machines': 'e,alice@f:23'}} 1 2 {'client': 1}",
         "{} 1 2 {'client': 1}",
     ]
 

@@ -19,6 +19,8 @@ Host: TypeAlias = Any
 """An ``execo.Host``. Its address is the node's name, which the nodes know, too."""
 Quantities: TypeAlias = Mapping[str, int | str | Sequence[str]]
 """Nodes per role: a number, or their names."""
+Machines: TypeAlias = str | Sequence[str | Host]
+"""A machine file, ``host,host``, or a list of names or hosts."""
 
 _STARTED: dict[str, Deployment] = {}
 
@@ -53,7 +55,7 @@ def deployed(
     *,
     flavour: str | None = None,
     roles: Quantities | None = None,
-    machines: str | Sequence[str] | None = None,
+    machines: Machines | None = None,
     options: Mapping[str, Mapping[str, Json]] | None = None,
     parameters: Mapping[str, Json] | None = None,
     policy: Policy | None = None,
@@ -86,7 +88,7 @@ def start(
     *,
     flavour: str | None = None,
     roles: Quantities | None = None,
-    machines: str | Sequence[str] | None = None,
+    machines: Machines | None = None,
     options: Mapping[str, Mapping[str, Json]] | None = None,
     parameters: Mapping[str, Json] | None = None,
     policy: Policy | None = None,
@@ -144,7 +146,7 @@ def _wish(
     base: str | None,
     options: Mapping[str, Mapping[str, Json]] | None,
     roles: Quantities | None,
-    machines: str | Sequence[str] | None,
+    machines: Machines | None,
     policy: Policy | None,
 ) -> Wishes:
     return Wishes(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from attrs import field, fields, frozen
 
@@ -28,7 +29,7 @@ class Wishes:
     base: str | None = None
     options: Mapping[str, Mapping[str, Json]] = field(factory=dict)
     roles: Mapping[str, Json] = field(factory=dict)
-    machines: str | Sequence[str] | None = None
+    machines: str | Sequence[Any] | None = None
     policy: Policy | None = None
 
 
@@ -109,9 +110,19 @@ def _find_machines(wishes: Wishes, flavour: str, session: Session, settings: Set
         said = "machines" in wishes.options.get(flavour, {})
         return settings.text("machines") if takes_machines(flavour, session) and not said else None
     check_machines(flavour, session)
-    listed = wanted if isinstance(wanted, str) else ",".join(wanted)
+    listed = wanted if isinstance(wanted, str) else ",".join(map(_spell, wanted))
     path = Path(listed)
     return str(path.resolve()) if isinstance(wanted, str) and path.is_file() else listed
+
+
+def _spell(machine: Any) -> str:
+    """Spell a machine that is named, or one of execo's hosts."""
+    if isinstance(machine, str):
+        return machine
+    host, port = str(machine.address), machine.port
+    if port:
+        host = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return f"{machine.user}@{host}" if machine.user else host
 
 
 def takes_machines(flavour: str, session: Session) -> bool:
