@@ -38,11 +38,15 @@ def structure_options(
             raise ConfigError(
                 f"{owner} has no option {name}", hint=f"{hint}`nxc {sort} show {owner}` lists its options"
             )
-        values[key] = _convert(value, hints[key], f"{owner}.{name}")
+        try:
+            values[key] = _convert(value, hints[key], f"{owner}.{name}")
+        except ConfigError as error:
+            raise ConfigError(error.message, hint=f"{key}: {known[key].metadata.get('help', '')}") from None
     try:
         return options_type(**values)
     except ValueError as error:
-        raise ConfigError(f"option of {owner}: {error}") from error
+        hint = f"`nxc {sort} show {owner}` says what each is for"
+        raise ConfigError(f"option of {owner}: {error}", hint=hint) from error
 
 
 def check_written(settings: Settings, plugins: Plugins) -> None:
@@ -135,4 +139,4 @@ def type_name(kind: Any) -> str:
 def default_text(default: Any) -> str:
     """Spell an option's default for people."""
     value = default.factory() if isinstance(default, Factory) else default  # type: ignore[arg-type]
-    return "" if value is None else str(value)
+    return "" if value is None or value == () else str(value)
