@@ -165,7 +165,11 @@ def _with_set(resolver: Resolver, known: Lock, name: str, op: Operation) -> Lock
         offered = frozenset(apt_tool.names(resolver.apt, op))
         there = [package for package in asked if package in offered]
         if not there:
-            op.step("the mirror has no non-free firmware: some network cards may not work", topic="warning")
+            op.step(
+                "the mirror has no non-free firmware: some network cards may not work"
+                " (with it: --relock --mirror 'deb ADDRESS SUITE main non-free-firmware')",
+                topic="warning",
+            )
         found = _single(resolver, known, there, op)
     elif name == "initrd":
         found = _single(resolver, known, asked, op)
