@@ -148,6 +148,7 @@ def test_relays_are_told_to_live_on(
     monkeypatch.setattr("nxc_kexec.broadcast.RENEW", 0.0)
     assert not any(broadcast(files, machines.targets(2), operation(tmp_path), timeout=PATIENCE).values())
     assert told.count(b"life 60\n") > 2
+    assert not any("\n" in word for _, words in machines.ran for word in words), "a login shell may be csh"
 
 
 def test_what_a_pipe_did_not_take_is_told_later(tmp_path: Path) -> None:

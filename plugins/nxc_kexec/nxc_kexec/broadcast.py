@@ -48,6 +48,7 @@ _PERL = (
     "sub some{my($n,$b)=(shift,'');while(length$b<$n){sysread(STDIN,$b,$n-length$b,length$b)or exit 9}$b}"
     "my($p,$y)=unpack'A8A8',some(16);my$s=some($p);some($y);eval$s;die$@"
 )
+# In one line where it travels: not every login shell takes a word of several.
 _PYTHON = """import os
 def take(n):
     b = b""
@@ -219,7 +220,7 @@ class Broadcast:
     def _keep_relay(self, target: Target, member: Member) -> Flow[None]:
         for attempt in range(STARTS):
             box = self._open_box(target, attempt)
-            command = target.run(("sh", "-c", _START, "relay", _PERL, _PYTHON))
+            command = target.run(("sh", "-c", _START, "relay", _PERL, f"exec({_PYTHON!r})"))
             left = max(1.0, self.end - time.monotonic())
             ended = yield evolve(command, stdin=box.path, timeout=left, on_line=partial(self._hear, member))
             box.close()
