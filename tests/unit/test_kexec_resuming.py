@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from nxc_core import CommandError
+from nxc_core import CommandError, Interrupted
 from nxc_core.model import Artifact, Kind, NodeSpec, RoleBoot
 from nxc_core.operation import Operation
 from nxc_core.state import Journal
-from nxc_kexec import claims, deploying
+from nxc_kexec import claims, deploying, images
 from nxc_kexec.facts import Facts
 from nxc_kexec.machines import Contact
 from nxc_kexec.options import KexecOptions
@@ -56,3 +56,18 @@ def test_a_failed_load_does_not_hide_what_was_started_before(op: Operation, befo
         flow.send(CommandError("gone", argv=("ssh",), code=255, stderr="Connection closed by m1"))
     (known,) = op.claimed(claims.MACHINE)
     assert known.data["node"] == before
+
+
+def test_an_interrupted_copy_leaves_no_image_that_looks_whole(op: Operation) -> None:
+    image = images.Image(kernel=op.dir / "kernel", initrd=op.dir / "initrd")
+    for path in image.files.values():
+        path.write_bytes(b"x" * 3_000_000)
+    home = op.dir / "home"
+    home.mkdir()
+    options = KexecOptions(shared=str(home))
+    op.cancel.set()
+    with pytest.raises(Interrupted):
+        images.publish(image, options, op)
+    op.cancel.clear()
+    folder = images.publish(image, options, op)
+    assert {path.name: path.stat().st_size for path in folder.iterdir()} == image.sizes

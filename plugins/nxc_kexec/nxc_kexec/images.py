@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -146,7 +145,7 @@ def publish(image: Image, options: KexecOptions, op: Operation) -> Path:
             if target.exists() and target.stat().st_size == path.stat().st_size:
                 continue
             part = target.with_name(f"{name}.part")
-            shutil.copyfile(path, part)
+            _copy(path, part, op)
             part.chmod(0o644)
             part.replace(target)
     except OSError as error:
@@ -155,6 +154,14 @@ def publish(image: Image, options: KexecOptions, op: Operation) -> Path:
             hint="free some space there, or leave kexec.shared out",
         ) from error
     return folder
+
+
+def _copy(source: Path, target: Path, op: Operation) -> None:
+    """Copy a file to where that may take long."""
+    with source.open("rb") as here, target.open("wb") as there:
+        while data := here.read(1 << 20):
+            op.check_cancelled()
+            there.write(data)
 
 
 def take(
