@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -224,6 +226,30 @@ def test_one_look_serves_all_nodes(op: Operation, monkeypatch: pytest.MonkeyPatc
     assert len(looks) == 1
     watching.launched("a")
     assert watching.observe("a", dict, op).alive, "what was seen before it was started again does not count"
+
+
+def test_who_asks_while_another_looks_is_told_what_that_finds(
+    op: Operation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where many nodes are looked at side by side: all of them, not one, may be dead."""
+    looking, go_on = threading.Event(), threading.Event()
+
+    def look(self: watch.Watch, stations: object, op: Operation) -> dict[str, Observation]:
+        looking.set()
+        assert go_on.wait(60)
+        return {node: Observation(alive=False, detail="gone") for node in "ab"}
+
+    monkeypatch.setattr(watch.Watch, "_look", look)
+    watching = watch.Watch(KexecOptions())
+    with ThreadPoolExecutor() as pool:
+        first = pool.submit(watching.observe, "a", dict, op)
+        assert looking.wait(60)
+        second = pool.submit(watching.observe, "b", dict, op)
+        watching._launched["c"] = time.monotonic()
+        assert watching.observe("c", dict, op).alive, "one that is booting is not waited for"
+        go_on.set()
+        assert not first.result(60).alive
+        assert not second.result(60).alive
 
 
 # Telling nodes of others

@@ -20,6 +20,8 @@ from nxc_kexec.options import KexecOptions
 
 EVERY, YOUNG = 3.0, 2.0
 """Seconds between two looks, each of which costs a connection to a machine, and until the first."""
+OLD = 30.0
+"""Seconds after which what was seen is of no use."""
 ANSWER = 1.0
 """Seconds for an ssh server to say its name."""
 LEAVING = 30.0
@@ -47,10 +49,15 @@ class Watch:
             self._seen.pop(node, None)
 
     def observe(self, node: str, find: Callable[[], Mapping[str, Station]], op: Operation) -> Observation:
-        """Return what is known of a node, after a new look at all (``find``) where the last one is old."""
+        """Return what is known of a node, after a new look at all (``find``) where the last one is old.
+
+        While another thread looks, what was seen last will do, or is waited for where it is too old.
+        """
         alive = Observation(alive=True)
-        if not self._lock.acquire(blocking=False):
-            return self._seen.get(node, alive)  # somebody is looking
+        while not self._lock.acquire(timeout=0.2 if self._is_old(node) else 0):
+            if not self._is_old(node):
+                return self._seen.get(node, alive)
+            op.check_cancelled()
         try:
             if time.monotonic() - self._looked >= EVERY:
                 self._seen = self._look(find(), op)
@@ -58,6 +65,12 @@ class Watch:
             return self._seen.get(node, alive)
         finally:
             self._lock.release()
+
+    def _is_old(self, node: str) -> bool:
+        """Whether what was seen says nothing, as when nobody has looked yet, of a node that may be dead."""
+        now = time.monotonic()
+        is_booting = now - self._launched.get(node, float("-inf")) < self.options.boot
+        return not is_booting and now - self._looked > OLD
 
     def _look(self, stations: Mapping[str, Station], op: Operation) -> dict[str, Observation]:
         outcomes = op.journal.outcomes()
