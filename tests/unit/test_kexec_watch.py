@@ -147,6 +147,13 @@ def test_an_order_that_got_lost_is_given_again(op: Operation) -> None:
     assert [command.argv[-1] for command in asked if command.argv[-1] == "reboot"] == ["reboot"] * 2
 
 
+def test_a_node_that_died_may_be_started_again(op: Operation) -> None:
+    held = station(op, held=True, node="a", instance="mine")
+    assert ask(giving.leave_node(held, op, silent_is_gone=True), refused())[0] is None
+    with pytest.raises(Trouble, match="cannot be told to reboot"):
+        ask(giving.leave_node(held, op), refused())
+
+
 def test_a_node_that_is_to_stay_is_left(op: Operation) -> None:
     held = station(op, held=True, node="a", instance="mine")
     _, asked = ask(giving.give_back(held, KexecOptions(release="leave"), op), refused(), done("mine"))

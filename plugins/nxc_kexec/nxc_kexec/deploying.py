@@ -204,7 +204,7 @@ def again(
 ) -> None:
     """Reboot a machine through its firmware into its former system, and start the same node there again."""
     op.step(f"rebooting {station.name} into its former system", node=node.name)
-    (answer,) = op.flows([giving.leave_node(station, op)])
+    (answer,) = op.flows([giving.leave_node(station, op, silent_is_gone=True)])
     if isinstance(answer, Exception):
         raise answer
     document = op.dir / "nodes" / node.name / "node.json"

@@ -97,14 +97,19 @@ def _send_home(station: Station, options: KexecOptions, op: Operation) -> Steps[
     yield from leave_node(station, op)
 
 
-def leave_node(station: Station, op: Operation) -> Steps[None]:
-    """Reboot a machine out of our node; returns when the node is gone. Raises Trouble."""
+def leave_node(station: Station, op: Operation, *, silent_is_gone: bool = False) -> Steps[None]:
+    """Reboot a machine out of our node; returns when the node is gone. Raises Trouble.
+
+    One that cannot be told so may be out of reach for a moment, unless ``silent_is_gone``.
+    """
     end = endpoint(station.contact, station.node, op)
     for order in (_REBOOT, _AT_ONCE):
         ended = yield on_node(end, order, timeout=ASKING)
         if isinstance(ended, CommandError) and ended.code not in (255, None):
             continue
         if isinstance(ended, CommandError) and any(mark in ended.stderr for mark in _UNHEARD):
+            if silent_is_gone:
+                return
             raise Trouble(
                 step=STEP,
                 cause=f"{station.node} cannot be told to reboot",
