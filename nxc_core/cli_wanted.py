@@ -164,7 +164,12 @@ def settle(nxc: Invocation, wanted: Wanted, enough: Enough | None = None) -> Tar
         key, given = read_option(text)
         nxc.override(key, given, f"-o {text}")
     session, settings = nxc.session(), nxc.settings
-    source = _find_source(nxc, wanted.composition)
+    try:
+        source = _find_source(nxc, wanted.composition)
+    except ConfigError as error:
+        if named is not None and wanted.named is None:
+            error.hint = f"there is no folder {named}: -C takes it for a composition's name; {error.hint}"
+        raise
     flavour = settings.text("flavour") or default_flavour(nxc)
     options = settings.options()
     base = session.choose_base(source, settings.text("base"), options).name

@@ -564,6 +564,13 @@ def test_a_mistake_has_a_message_a_hint_and_a_code(
     assert "Traceback" not in answer.err
 
 
+def test_a_folder_that_is_not_there_is_told_where_a_name_could_be_meant(nxc: Nxc, project: Path) -> None:
+    (project / "composition.nix").unlink()
+    answer = nxc("-C", "missing", "build")
+    assert answer.code == 3
+    assert "hint: there is no folder missing: -C takes it for a composition's name; name a file" in answer.err
+
+
 class Other:
     """A second plugin."""
 
