@@ -90,8 +90,8 @@ def _check_number(plan: Plan, held: Sequence[Machine], fit: Sequence[Machine], o
     lines = [f"  {name}: {bad[name].cause}" for name in (one.name for one in held) if name in bad]
     raise DeployError(
         f"{wanted}, and {len(fit)} of {len(held)} can be used:\n" + "\n".join(lines),
-        hint=f"give others, or repair these and let `nxc down {op.name}` forget that they failed; "
-        "fewer nodes do with --min ROLE=N",
+        hint="repair these machines or give others; fewer nodes do with --min ROLE=N; "
+        f"that machines failed is forgotten by `nxc down {op.name}`",
     )
 
 

@@ -209,9 +209,12 @@ def export(
 
 def _hint_after(error: NxcError, session: Session, id: str) -> str:
     """Say what to do, what became of the deployment, and where to look if anything was booted."""
-    parts = [] if not error.hint or "nxc down" in error.hint else [error.hint]
+    from nxc_core.starting import keeps_consoles
+
+    folder = session.workspace.deployment_dir(id)
+    parts = [part for part in error.hint.split("; ") if part and "nxc down" not in part]
     parts.append("it was taken down (--keep leaves it)")
-    if session.workspace.journal(id).nodes():
+    if session.workspace.journal(id).nodes() and keeps_consoles(session.attach(id).flavour, folder):
         parts.append(f"`nxc logs -d {id} NODE` shows a console")
     return "; ".join(parts)
 

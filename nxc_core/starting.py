@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nxc_core import deploying, paths, state
@@ -56,9 +57,14 @@ def deploy(
         deployment = deploying.mark(session.workspace, deployment, status)
     if status is Status.FAILED:
         outcomes, bad = op.journal.outcomes(), op.journal.quarantined()
-        raise not_up(deployment, outcomes, bad, console=isinstance(driver, Console))
+        raise not_up(deployment, outcomes, bad, console=keeps_consoles(driver, folder))
     op.step(status.value, topic="deployed", deployment=deployment.id)
     return Running(session, deployment, op)
+
+
+def keeps_consoles(driver: Flavour[Any], folder: Path) -> bool:
+    """Whether `nxc logs` has something to show of a deployment, whose folder this is."""
+    return isinstance(driver, Console) or any((folder / "log").glob("*.log"))
 
 
 def _deploy(

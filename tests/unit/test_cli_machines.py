@@ -157,9 +157,11 @@ def test_unfit_machines_are_left_out_before_anything_is_booted(nxc: Nxc) -> None
     assert ["far-1", "left out", "contact", "no route to host"] in rows(told.err)
     assert ["server", "server", "waiting"] in rows(told.err)  # on no machine yet
     (id,) = Workspace(Path()).deployments()
-    assert f"repair these and let `nxc down {id}` forget" in told.err
+    assert f"that machines failed is forgotten by `nxc down {id}`" in told.err
     again = nxc("start", "-m", "far-1", "--min", "client=1", "--min", "server=0")
     assert "1 machine is needed at least, and 0 of 1 can be used" in again.err
+    gone = nxc("up", "--new", "-m", "far-1,m2,m3")
+    assert "--min ROLE=N; it was taken down (--keep leaves it)" in gone.err
 
 
 @pytest.mark.parametrize(
