@@ -109,6 +109,11 @@ def test_an_answer_that_is_cut_short_is_told() -> None:
     ("change", "cause", "hint"),
     [
         ({"arch": "aarch64"}, "it is aarch64, the image is for x86_64", "x86_64"),
+        (
+            {"boot": Path("/proc/sys/kernel/random/boot_id").read_text().strip()},
+            "it is the machine that nxc runs on",
+            "leave it out",
+        ),
         ({"addresses": ()}, "its network cards are not known", "iproute2"),
         ({"kexec": ""}, "kexec is not installed there", "kexec-tools"),
         ({"load_disabled": True}, "kexec_load_disabled=1", "reboot"),

@@ -16,6 +16,7 @@ STEP = "facts"
 SCRIPT = Path(__file__).with_name("looking.sh").read_bytes()
 HELD = "nxc-kexec"
 """The folder on a machine that says which deployment has it; being renamed to it is what holds a machine."""
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 LEAST = 256 << 20
 """Memory that a node needs beside twice its image."""
 MARGIN = 64 << 20
@@ -159,6 +160,7 @@ def _list(text: str) -> list[dict[str, Any]]:
 def judge(facts: Facts, contact: Contact, *, deployment: str, folder: str, arch: str, image: int) -> None:
     """Raise Trouble for the first reason why the machine cannot become a node of ours."""
     for cause, hint in (
+        *_of_place(facts),
         *_of_holder(facts, deployment, folder),
         *_of_kernel(facts, arch),
         *_of_rights(facts, contact),
@@ -169,6 +171,12 @@ def judge(facts: Facts, contact: Contact, *, deployment: str, folder: str, arch:
 
 
 Reasons = list[tuple[str, str]]
+
+
+def _of_place(facts: Facts) -> Reasons:
+    if facts.boot != BOOT_ID.read_text().strip():
+        return []
+    return [("it is the machine that nxc runs on, which would end with its system", "leave it out")]
 
 
 def _of_holder(facts: Facts, deployment: str, folder: str) -> Reasons:
