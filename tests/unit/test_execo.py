@@ -335,10 +335,39 @@ def test_options_for_nobody_and_folders_that_are_not_there_are_refused(project: 
     assert told[2].startswith("there is no folder gone | ")
 
 
+def test_a_deployment_that_failed_cannot_be_attached_to(project: Path) -> None:
+    said = run(
+        project,
+        """
+        from nxc_core import NxcError, Session
+        try:
+            nxc_execo.start(options={"local": {"dies": "client"}})
+        except NxcError:
+            pass
+        session = Session.open(Path())
+        try:
+            session.attach().node("server")
+            print(sorted(nxc_execo.attach().nodes))
+            nxc_execo.start(options={"local": {"dies": "client"}}, roles={"server": 0})
+        except NxcError:
+            pass
+        for one in session.deployments():
+            try:
+                nxc_execo.attach(one.id)
+            except NxcError as error:
+                print("told:", error, "|", error.hint)
+            session.down(one.id)
+        """,
+    )
+    assert "['server']" in said
+    assert "is failed: none of its nodes runs | `nxc status` says why" in said
+
+
 WRONG = [
     ("flavour_name='nothing'", "no flavour nothing", "there are:"),
     ("flavour_name='local', compose_info_file='build.json'", "NixOS Compose has built", "leave it out"),
     ("flavour_name='local', compose_info_file='other.nix'", "no composition", "nxc init"),
+    ("flavour_name='local', composition_name='other'", "other.nix", "leave it out"),
     ("flavour_name='local', roles_quantities={'nobody': 2}", "nobody", "client"),
     ("flavour_name='local', roles_quantities={'client': -1}", "roles: client", "write 3"),
 ]
@@ -368,7 +397,7 @@ def test_flavours_that_run_on_machines_ask_for_those_of_the_job(project: Path) -
             return [execo.Host("m1.invalid")] if job == 42 else []
 
         sys.modules["execo_g5k"] = types.SimpleNamespace(get_oar_job_nodes=get_oar_job_nodes)
-        for job in (None, 41, 42):
+        for job in (None, "me", 41, 42):
             try:
                 get_oar_job_nodes_nxc(job, "grenoble", flavour_name="kexec")
             except NxcError as error:
@@ -376,6 +405,7 @@ def test_flavours_that_run_on_machines_ask_for_those_of_the_job(project: Path) -
         """,
     )
     assert "told: flavour kexec needs the machines of an OAR job" in said
+    assert "told: OAR job 'me' is no number" in said
     assert "asked: 41 grenoble" in said and "told: OAR job 41 at grenoble has no machines" in said
     assert "asked: 42 grenoble" in said and "told: base plain" in said  # which kexec cannot boot
 

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 from attrs import frozen
 
-from nxc_core import Running, Session
+from nxc_core import Running, Session, StateError
 from nxc_core.model import Json, NodeState, Policy
 from nxc_execo import late, project, signals
 from nxc_execo.project import Target, Wishes
@@ -111,10 +111,16 @@ def start(
 
 
 def attach(id: str | None = None, *, folder: Path | str = ".") -> Deployment:
-    """Take what runs already, by its id or the only one of the project. Raises StateError."""
+    """Take what runs already, by its id or the only one of the project; raises StateError if none does."""
     late.load()
     session, _ = project.open_session(Path(folder))
-    return describe(session.attach(id))
+    found = describe(session.attach(id))
+    if not found.nodes:
+        raise StateError(
+            f"{found.id} is {found.running.deployment.status}: none of its nodes runs",
+            hint="`nxc status` says why; `nxc start`, or start(), goes on with one that failed",
+        )
+    return found
 
 
 def give_back() -> None:

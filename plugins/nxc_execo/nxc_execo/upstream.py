@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from attrs import fields
+
 from nxc_core import ConfigError, Session
 from nxc_core.config import Settings
 from nxc_core.model import Json
@@ -59,6 +61,8 @@ def _find_machines(job: int | str | None, site: str | None, flavour: str) -> lis
     """Wait for a job to run, and return its machines."""
     if job is None:
         raise ConfigError(f"flavour {flavour} needs the machines of an OAR job", hint="give the job's id")
+    if not str(job).isdigit():
+        raise ConfigError(f"OAR job {job!r} is no number", hint="give the job's id, as oarstat shows it")
     hosts: Any = late.load("execo_g5k").get_oar_job_nodes(int(job), site)
     if not hosts:
         raise ConfigError(
@@ -87,4 +91,8 @@ def _find_composition(
         return own, {}
     source = project.find_source(None, settings)
     base = session.choose_base(source, settings.text("base"), settings.options()).name
+    if "composition" not in [one.name for one in fields(session.plugins.base(base).options_type)]:
+        raise ConfigError(
+            f"composition_name: there is no {own}", hint="leave it out where the project has one composition"
+        )
     return source, {base: {"composition": name}}
