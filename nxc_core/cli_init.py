@@ -102,7 +102,8 @@ def init(
             shutil.copyfile(source / path, goal / path)
         readme = goal / "README.md"
         if Path("README.md") in files:  # what it says is typed at the top of this repository
-            readme.write_text(readme.read_text().replace(f" examples/{template}\n", "\n"))
+            text = readme.read_text().replace(f" examples/{template}\n", "\n")
+            readme.write_text(text.replace(f" examples/{template}/", " "))
         for name, text in written.items():
             (goal / name).write_text(text)
     except OSError as error:

@@ -456,7 +456,7 @@ def test_init_writes_a_project_and_overwrites_nothing(nxc: Nxc, tmp_path: Path) 
         assert told.code == 0, told.err
         assert (tmp_path / name / "composition.nix").exists()
         assert "flavour  " in nxc("-C", str(tmp_path / name), "config").out
-        assert f"examples/{name}\n" not in (tmp_path / name / "README.md").read_text()
+        assert f"examples/{name}" not in (tmp_path / name / "README.md").read_text()
     assert (tmp_path / "webserver" / "site" / "index.html").exists()
     (tmp_path / "taken").mkdir()
     (tmp_path / "taken" / "nxc.toml").write_text("mine")
