@@ -184,6 +184,22 @@ def test_what_is_ours_is_cleared_and_nothing_else(folder: Path, tmp_path: Path, 
     assert sh(steps._GIVE_BACK, str(folder), "web-1", PATH=path).returncode == 0, "twice"
 
 
+def test_a_kernel_is_unloaded_though_the_folder_is_gone(folder: Path, tmp_path: Path, programs: Path) -> None:
+    """As where the user's last session has ended: logind removes what is theirs in /dev/shm (RemoveIPC)."""
+    path = f"{programs}:/usr/bin:/bin"
+    now = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    for boot in ("", "another"):
+        assert sh(steps._GIVE_BACK, str(folder), "web-1", boot, PATH=path).returncode == 0
+    assert not (tmp_path / "asked").exists(), "there is nothing of ours"
+    sh(steps._HOLD, str(folder), "db-2")
+    sh(steps._GIVE_BACK, str(folder), "web-1", now, PATH=path)
+    assert not (tmp_path / "asked").exists() and folder.exists(), "it is another's by now"
+    sh(steps._GIVE_BACK, str(folder), "db-2", "", PATH=path)
+    (tmp_path / "asked").unlink()
+    assert sh(steps._GIVE_BACK, str(folder), "web-1", now, PATH=path).returncode == 0
+    assert (tmp_path / "asked").read_text() == "-u\n"
+
+
 # The shared folder
 
 

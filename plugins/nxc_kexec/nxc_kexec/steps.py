@@ -45,10 +45,13 @@ _LAUNCH = (
     f'cd / && f=$1 && shift && setsid sh -c \'{_START}\' sh "$@" >"$f/launch.log" 2>&1 </dev/null &'
 )
 _GIVE_BACK = (
-    "PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin; cat /proc/sys/kernel/random/boot_id; f=$1 me=$2; "
-    'rm -rf "$f.$me"; [ "$(cat "$f/holder" 2>/dev/null)" = "$me" ] && [ -O "$f" ] || exit 0; '
+    "PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin; read -r now </proc/sys/kernel/random/boot_id; "
+    'echo "$now"; f=$1 me=$2 boot=$3; rm -rf "$f.$me"; if [ -e "$f" ]; then '
+    '[ "$(cat "$f/holder" 2>/dev/null)" = "$me" ] && [ -O "$f" ] || exit 0; '
+    'elif [ "$now" != "$boot" ]; then exit 0; fi; '
     'r=; [ "$(id -u)" = 0 ] || r="sudo -n"; $r kexec -u >/dev/null 2>&1; rm -rf "$f"'
 )
+"""``boot`` is that in which we may have loaded a kernel: logout may empty a user's /dev/shm (RemoveIPC)."""
 
 
 @frozen(kw_only=True)
@@ -186,7 +189,8 @@ def launch(station: Station, found: Facts, options: KexecOptions) -> Steps[None]
 
 def clear(station: Station, op: Operation, timeout: float) -> Steps[str]:
     """Take away what is ours from a former system, and return its boot id."""
-    argv = ("sh", "-c", _GIVE_BACK, "clear", station.folder, op.name)
+    loaded = station.boot if station.node else ""
+    argv = ("sh", "-c", _GIVE_BACK, "clear", station.folder, op.name, loaded)
     ended = yield station.way.alone(argv, timeout=timeout)  # the folder of sockets may be gone by now
     if isinstance(ended, CommandError):
         raise _failed(ended, "release", station.contact, timeout, "clearing it")
