@@ -17,7 +17,7 @@ from nxc_core.model import Artifact, Json, Kind, NodeSpec, Plan, Role, RoleBoot
 from nxc_core.operation import Operation
 from nxc_core.plugins import Plugins
 from nxc_core.state import Journal
-from nxc_kexec import booking, claims, identity, images, steps, tool
+from nxc_kexec import booking, claims, feeding, identity, images, steps, tool
 from nxc_kexec.claims import Station
 from nxc_kexec.facts import Facts
 from nxc_kexec.machines import Contact
@@ -223,6 +223,23 @@ def test_a_shared_image_is_read_once_on_its_way(folder: Path, tmp_path: Path) ->
         images.check("initrd", first, image.digests()["initrd"], "m1")
     images.check("initrd", second, image.digests()["initrd"], "m1")
     assert sh(images._TAKE, str(shared), str(folder), "kernel", "absent").returncode != 0
+
+
+def test_troubles_are_told_in_the_language_that_is_read(folder: Path, tmp_path: Path) -> None:
+    """The user's ssh may send what language they speak."""
+    folder.mkdir()
+    early = tmp_path / "early"
+    early.mkdir()
+    for name in ("dd", "tee"):
+        (early / name).write_text('#!/bin/sh\necho "speaks $LC_ALL" >&2\n')
+        (early / name).chmod(0o755)
+    settings = {"PATH": f"{early}:/usr/bin:/bin", "LC_ALL": "fr_FR.UTF-8"}
+    (folder / "initrd").touch()
+    for done in (
+        sh(images._TAKE, str(folder), str(folder), "initrd", **settings),
+        sh(feeding._TO, str(folder / "initrd"), "0", **settings),
+    ):
+        assert done.stderr.startswith(b"speaks C\n")
 
 
 # Tools

@@ -24,7 +24,7 @@ _FROM = (
     "os.dup2(f,0);os.execvp(sys.argv[3],sys.argv[3:])"
 )
 """Becomes the command in its arguments, with a file as standard input from some byte on."""
-_TO = 'exec dd of="$1" bs=65536 seek="$2" oflag=seek_bytes conv=notrunc status=none'
+_TO = 'LC_ALL=C; export LC_ALL; exec dd of="$1" bs=65536 seek="$2" oflag=seek_bytes conv=notrunc status=none'
 
 
 @frozen

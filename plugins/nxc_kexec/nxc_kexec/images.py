@@ -22,7 +22,7 @@ from nxc_kexec.trouble import Trouble
 
 STEP = "image"
 _TAKE = (
-    'from=$1 to=$2; shift 2; umask 077; for f; do rm -f "$to/$f.part"; '
+    'LC_ALL=C; export LC_ALL; from=$1 to=$2; shift 2; umask 077; for f; do rm -f "$to/$f.part"; '
     'tee "$to/$f.part" <"$from/$f" | sha256sum || exit 1; '
     '[ -e "$to/$f.part" ] && mv -f "$to/$f.part" "$to/$f" || exit 1; done'
 )
