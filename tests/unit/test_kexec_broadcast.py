@@ -117,7 +117,8 @@ def test_what_a_login_says_is_no_word_of_a_relay(
     machines: Machines, files: list[Path], tmp_path: Path
 ) -> None:
     """Nor is what is left of a line whose relay was ended."""
-    greeting = "@ at home", "@", "@at x", "@at 1", "@lost 127.0.0.1", "@port", "@bad"
+    greeting = "@ at home", "@", "@at x", "@at 1", "@lost 127.0.0.1", "@port", "@bad", "@foreign 192.0.2.1"
+    told: list[str] = []
 
     def run(argv: Sequence[str]) -> Command:
         command = machines.run("n0", argv)
@@ -125,7 +126,9 @@ def test_what_a_login_says_is_no_word_of_a_relay(
         return evolve(command, argv=(*words, "\n".join(greeting), *command.argv))
 
     targets = [machines.target(0, run=run), machines.target(1)]
-    assert broadcast(files, targets, operation(tmp_path), timeout=PATIENCE) == {"n0": "", "n1": ""}
+    op = operation(tmp_path, lambda event: told.append(event.message))
+    assert broadcast(files, targets, op, timeout=PATIENCE) == {"n0": "", "n1": ""}
+    assert told.count("turned away a stranger at 192.0.2.1") == 1, "who calls again and again is told of once"
 
 
 def test_many_relays_may_have_their_files_open() -> None:

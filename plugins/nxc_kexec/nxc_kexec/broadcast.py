@@ -183,6 +183,7 @@ class Broadcast:
         self.settled = False
         self.looked = 0.0
         self.renewed = 0.0
+        self.strangers: set[tuple[str, str]] = set()
         self.boxes: dict[str, Mailbox] = {}
         op.runtime.mkdir(parents=True, exist_ok=True)
         self.folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=op.runtime, prefix="r")))
@@ -285,7 +286,8 @@ class Broadcast:
             self._lose(member, words[0], words[1], " ".join(words[2:]))
         elif verb == "bad" and int(words[1]) == member.drops:
             self._spoil(member, words[0])
-        elif verb == "foreign":
+        elif verb == "foreign" and (member.name, words[0]) not in self.strangers:
+            self.strangers.add((member.name, words[0]))  # who calls again and again is told of once
             self.op.step(f"turned away a stranger at {words[0]}", node=member.name)
         elif verb == "done":
             member.done = True
