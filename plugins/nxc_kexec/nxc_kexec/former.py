@@ -11,6 +11,7 @@ from attrs import frozen
 
 from nxc_core import CommandError
 from nxc_core.commands import Command
+from nxc_core.connect import spell_path
 from nxc_kexec.machines import Contact, read_target
 from nxc_kexec.trouble import Trouble
 
@@ -45,7 +46,8 @@ class Way:
         if contact.user:
             words += ["-l", contact.user]
         if contact.key:
-            words += ["-i", contact.key, "-o", "IdentitiesOnly=yes"]
+            key = spell_path(Path(contact.key))
+            words += ["-o", f"IdentityFile={key}", "-o", "IdentitiesOnly=yes"]
         return tuple(words)
 
     @property
@@ -119,7 +121,8 @@ def _strict(known_hosts: str, trusted: Sequence[str], patience: int) -> list[str
         "RequestTTY=no",
     ]
     if known_hosts:
-        files = [*(trusted or ("~/.ssh/known_hosts", "~/.ssh/known_hosts2")), known_hosts]
+        mine = trusted or ("~/.ssh/known_hosts", "~/.ssh/known_hosts2")
+        files = [*mine, known_hosts.replace("%", "%%")]
         options.append("UserKnownHostsFile=" + " ".join(f'"{file}"' for file in files))
     return [word for option in options for word in ("-o", option)]
 
