@@ -233,6 +233,13 @@ def test_cards_with_a_cable_ask_and_those_without_are_left_alone() -> None:
     ]
 
 
+def test_a_card_to_the_controller_of_a_machine_is_not_insisted_on() -> None:
+    """Its driver need not be in the image, and no node is to fail for that."""
+    facts = evolve(GOOD, cards=("usb0",), addresses=[link("usb0", "169.254.0.2/16")])
+    (found,) = carry_over(facts)
+    assert (found.addresses, found.dhcp) == ((), True)
+
+
 def test_of_two_ways_out_the_preferred_one_carries_over() -> None:
     facts = evolve(
         GOOD,

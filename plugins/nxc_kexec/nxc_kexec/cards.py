@@ -91,7 +91,9 @@ def _cards(facts: Facts) -> Iterator[Card]:
 
 def _addresses(link: _Link) -> Iterator[Mapping[str, Any]]:
     for one in link.get("addr_info", ()):
-        if one.get("scope") == "global" and "local" in one and not one.get("temporary"):
+        lasting = one.get("scope") == "global" and "local" in one and not one.get("temporary")
+        # That of a card to the machine's own controller may be of the link and not say so.
+        if lasting and not ipaddress.ip_address(str(one["local"])).is_link_local:
             yield one
 
 
