@@ -15,7 +15,7 @@ from attrs import evolve
 
 from nxc_core import ConfigError
 from nxc_core.model import Interface, Machine, NodeSpec
-from nxc_kexec.addresses import choose_addresses, describe, make_network
+from nxc_kexec.addresses import check_cards, choose_addresses, describe, make_network
 from nxc_kexec.cards import carry_over
 from nxc_kexec.facts import HELD, SCRIPT, Facts, judge, question, read_facts
 from nxc_kexec.machines import Contact
@@ -238,6 +238,21 @@ def test_a_card_to_the_controller_of_a_machine_is_not_insisted_on() -> None:
     facts = evolve(GOOD, cards=("usb0",), addresses=[link("usb0", "169.254.0.2/16")])
     (found,) = carry_over(facts)
     assert (found.addresses, found.dhcp) == ((), True)
+
+
+@pytest.mark.parametrize(
+    "card",
+    [
+        {"ifname": "e", "link_type": "ether", "addr_info": 5},
+        {"ifname": "e", "link_type": "ether", "addr_info": [{"scope": "global", "local": "10.0.0.1"}]},
+        {"ifname": "e", "link_type": "ether", "addr_info": [{"scope": "global", "local": "here"}]},
+        {"ifname": "e", "addr_info": [{"local": "10.0.0.1", "prefixlen": 99}]},
+    ],
+)
+def test_cards_that_make_no_sense_are_told(card: dict[str, Any]) -> None:
+    check_cards(evolve(GOOD, addresses=[{}, {"ifname": "lo"}]), "m1")
+    with pytest.raises(Trouble, match="m1: facts: what it says of its network cards makes no sense"):
+        check_cards(evolve(GOOD, addresses=[card]), "m1")
 
 
 def test_of_two_ways_out_the_preferred_one_carries_over() -> None:

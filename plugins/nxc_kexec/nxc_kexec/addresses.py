@@ -13,8 +13,9 @@ from nxc_core.model import Json, Machine, Network, NodeSpec
 from nxc_core.state import unstructure
 from nxc_kexec.cards import LAN, carry_over, known_networks, own_networks
 from nxc_kexec.claims import Station
-from nxc_kexec.facts import Facts
+from nxc_kexec.facts import STEP, Facts
 from nxc_kexec.machines import Contact
+from nxc_kexec.trouble import Trouble
 
 Known = Sequence[tuple[Contact, Facts]]
 _NAME = re.compile(r"^(?=.{1,253}$)[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$")
@@ -26,6 +27,20 @@ def keep(station: Station, facts: Facts) -> Contact:
     if station.contact.address or former not in {address for address, _ in known_networks(facts)}:
         return station.contact
     return evolve(station.contact, address=former)
+
+
+def check_cards(facts: Facts, machine: str) -> None:
+    """Raise Trouble where what a machine says of its cards cannot be understood: the others go on."""
+    try:
+        carry_over(facts)
+        list(known_networks(facts))
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise Trouble(
+            step=STEP,
+            cause=f"what it says of its network cards makes no sense ({type(error).__name__}: {error})",
+            hint="see `ip -j address` and `ip -j route` there",
+            machine=machine,
+        ) from error
 
 
 def choose_addresses(known: Known, others: Mapping[str, str] | None = None) -> dict[str, str]:

@@ -197,7 +197,9 @@ def _see(
     if station.node and (yield from is_ours(station, op)):
         return None
     try:
-        return (yield from steps.examine(station, options, sizes, op))
+        found = yield from steps.examine(station, options, sizes, op)
+        addresses.check_cards(found, station.name)
+        return found
     except Trouble as trouble:
         if station.node and trouble.step == "contact":
             return None
