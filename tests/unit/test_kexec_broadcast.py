@@ -147,7 +147,12 @@ def test_relays_are_told_to_live_on(
 ) -> None:
     told: list[bytes] = []
     post = Mailbox.post
-    monkeypatch.setattr(Mailbox, "post", lambda box, data: (told.append(data), post(box, data)))
+
+    def record(box: Mailbox, data: bytes) -> None:
+        told.append(data)
+        post(box, data)
+
+    monkeypatch.setattr(Mailbox, "post", record)
     monkeypatch.setattr("nxc_kexec.broadcast.RENEW", 0.0)
     assert not any(broadcast(files, machines.targets(2), operation(tmp_path), timeout=PATIENCE).values())
     assert told.count(b"life 60\n") > 2

@@ -233,11 +233,11 @@ def test_troubles_are_told_in_the_language_that_is_read(folder: Path, tmp_path: 
     for name in ("dd", "tee"):
         (early / name).write_text('#!/bin/sh\necho "speaks $LC_ALL" >&2\n')
         (early / name).chmod(0o755)
-    settings = {"PATH": f"{early}:/usr/bin:/bin", "LC_ALL": "fr_FR.UTF-8"}
+    path, spoken = f"{early}:/usr/bin:/bin", "fr_FR.UTF-8"
     (folder / "initrd").touch()
     for done in (
-        sh(images._TAKE, str(folder), str(folder), "initrd", **settings),
-        sh(feeding._TO, str(folder / "initrd"), "0", **settings),
+        sh(images._TAKE, str(folder), str(folder), "initrd", PATH=path, LC_ALL=spoken),
+        sh(feeding._TO, str(folder / "initrd"), "0", PATH=path, LC_ALL=spoken),
     ):
         assert done.stderr.startswith(b"speaks C\n")
 
