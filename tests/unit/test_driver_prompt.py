@@ -146,6 +146,7 @@ def test_tab_completes_names_methods_and_keys(prompt: Terminal) -> None:
     prompt.expect("'client'")
     prompt.press("server.wait_for_\t\t")
     assert "server.wait_for_open_port(" in prompt.expect("server.wait_for_unit(")
+    prompt.expect(">>> server.wait_for_")  # what interrupts readline at work is told with the next key
     prompt.press("\x03")
     prompt.expect("KeyboardInterrupt")
     prompt.expect(">>> ")
