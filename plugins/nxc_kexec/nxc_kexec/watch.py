@@ -24,6 +24,8 @@ OLD = 30.0
 """Seconds after which what was seen is of no use."""
 ANSWER = 1.0
 """Seconds for an ssh server to say its name."""
+LOGIN = 15.0
+"""Seconds for a question with a login of its own: a machine that has just booted is slow."""
 LEAVING = 30.0
 """Seconds that a machine may take from the order to the end of its former system."""
 ASKED = "nxc asks"
@@ -104,11 +106,11 @@ class Watch:
     ) -> Generator[Command, Completed | CommandError, Observation]:
         """Ask the former system whether it is there; for a node that was ready, ask itself first."""
         if ready:
-            ended = yield on_node(endpoint(one.contact, one.node, op), ("true",), timeout=15)
+            ended = yield on_node(endpoint(one.contact, one.node, op), ("true",), timeout=LOGIN)
             if isinstance(ended, Completed):
                 return Observation(alive=True)
         folder = f"{self.options.folder}/{HELD}"
-        ended = yield one.way.alone(("sh", "-c", _LOOK, "look", folder), timeout=5)
+        ended = yield one.way.alone(("sh", "-c", _LOOK, "look", folder), timeout=LOGIN)
         if isinstance(ended, CommandError):
             if ready:
                 return Observation(alive=False, detail=f"no ssh server answers at port {NODE_PORT} any more")
