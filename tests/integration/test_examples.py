@@ -16,9 +16,9 @@ pytestmark = [pytest.mark.live, pytest.mark.timeout(1800)]
 
 TOP = Path(__file__).parents[2]
 EXAMPLES = ("basic", "execo", "webserver", "scripts", "nfs", "postgres", "shared-directories-users")
-SOON = ("basic", "nfs", "shared-directories-users")
-"""Emulated in every run: the first of all, and what no container can do. In containers every other example is
-tried in every run, too, and is quick there (test_flavours_table.py)."""
+SOON = ("basic", "shared-directories-users")
+"""Emulated in every run: the first of all, and what no container can do, NFS. In containers every other
+example is tried in every run, too, and is quick there (test_flavours_table.py)."""
 EVERY_OPTION = "tests/nix/debian/live"
 COMPOSITIONS = [
     *(pytest.param("vm-ramdisk", f"examples/{name}", id=name) for name in SOON),

@@ -165,6 +165,7 @@ def test_the_identity_is_for_root_alone(running: Running, server: NodeHandle) ->
     assert server.succeed("findmnt -no FSTYPE /").strip() == "overlay"
 
 
+@pytest.mark.full
 def test_a_node_that_reboots_is_deployed_again(
     running: Running, pair: list[Former], client: NodeHandle
 ) -> None:
@@ -204,6 +205,7 @@ def test_down_gives_the_machines_back(session: Session, running: Running, pair: 
     session.down(running.id)
 
 
+@pytest.mark.full
 def test_a_kernel_that_panics_leads_back_to_the_former_system(session: Session, pair: list[Former]) -> None:
     """The machine reboots through its firmware; that is seen at once, not waited for."""
     give_back(session, pair)
