@@ -13,7 +13,7 @@ from attrs import evolve
 
 from nxc_core.documents import named, structure, unstructure
 from nxc_core.errors import StateError
-from nxc_core.model import Json, Network, Node, Outcome, Quarantined, Resource
+from nxc_core.model import Json, Network, Node, NodeState, Outcome, Quarantined, Resource
 
 JOURNAL_VERSION = 1
 
@@ -182,6 +182,11 @@ class Journal:
     def outcomes(self) -> dict[str, Outcome]:
         """Map node names to the last outcome of each on the machine that it is bound to."""
         return {name: structure(one, Outcome, str(self.path)) for name, one in self._last("outcome", "node")}
+
+    def is_ready(self, node: str) -> bool:
+        """Whether that was a node's last outcome; quicker than all outcomes."""
+        told = (one["outcome"] for one in reversed(list(self.records())) if one.get("op") == "outcome")
+        return next((one["state"] for one in told if one["node"] == node), "") == NodeState.READY.value
 
     def _last(self, operation: str, name: str) -> list[tuple[str, Any]]:
         found: dict[str, Any] = {}

@@ -251,8 +251,9 @@ def test_who_asks_while_another_looks_is_told_what_that_finds(
     with ThreadPoolExecutor() as pool:
         first = pool.submit(watching.observe, "a", dict, op)
         assert looking.wait(60)
+        op.outcome(Outcome(node="b", state=NodeState.READY))  # however short ago it was started
+        watching._launched |= {"b": time.monotonic(), "c": time.monotonic()}
         second = pool.submit(watching.observe, "b", dict, op)
-        watching._launched["c"] = time.monotonic()
         assert watching.observe("c", dict, op).alive, "one that is booting is not waited for"
         go_on.set()
         assert not first.result(60).alive

@@ -20,8 +20,6 @@ from nxc_kexec.options import KexecOptions
 
 EVERY, YOUNG = 3.0, 2.0
 """Seconds between two looks, each of which costs a connection to a machine, and until the first."""
-OLD = 30.0
-"""Seconds after which what was seen is of no use."""
 ANSWER = 1.0
 """Seconds for an ssh server to say its name."""
 LOGIN = 15.0
@@ -53,11 +51,11 @@ class Watch:
     def observe(self, node: str, find: Callable[[], Mapping[str, Station]], op: Operation) -> Observation:
         """Return what is known of a node, after a new look at all (``find``) where the last one is old.
 
-        While another thread looks, what was seen last will do, or is waited for where it is too old.
+        While another thread looks, what was seen last will do for a node that boots; others wait for that.
         """
         alive = Observation(alive=True)
-        while not self._lock.acquire(timeout=0.2 if self._is_old(node) else 0):
-            if not self._is_old(node):
+        while not self._lock.acquire(timeout=0 if self._may_be_old(node, op) else 0.2):
+            if self._may_be_old(node, op):
                 return self._seen.get(node, alive)
             op.check_cancelled()
         try:
@@ -68,11 +66,10 @@ class Watch:
         finally:
             self._lock.release()
 
-    def _is_old(self, node: str) -> bool:
-        """Whether what was seen says nothing, as when nobody has looked yet, of a node that may be dead."""
-        now = time.monotonic()
-        is_booting = now - self._launched.get(node, float("-inf")) < self.options.boot
-        return not is_booting and now - self._looked > OLD
+    def _may_be_old(self, node: str, op: Operation) -> bool:
+        """Whether a node is just booting: it is looked at again and again, so nobody need wait."""
+        is_young = time.monotonic() - self._launched.get(node, float("-inf")) < self.options.boot
+        return is_young and not op.journal.is_ready(node)
 
     def _look(self, stations: Mapping[str, Station], op: Operation) -> dict[str, Observation]:
         outcomes = op.journal.outcomes()
