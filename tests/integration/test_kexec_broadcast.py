@@ -201,6 +201,7 @@ def test_a_link_that_stalls_is_left(site: Site) -> None:
     assert "n2" in site.told("receives little from n1")
 
 
+@pytest.mark.full
 def test_one_slow_machine_holds_up_nobody(site: Site) -> None:
     """n1 gets a two hundredth of what the others get, and they have all while it has little."""
     site.switch.start_sshd(NAMES)
