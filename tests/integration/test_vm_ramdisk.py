@@ -87,6 +87,7 @@ def test_the_way_in_survives_what_a_role_may_do(running: Running, node: NodeHand
     again(running).succeed("true")
     node.succeed("kill $(systemctl show -p MainPID --value nxc-sshd.service)")
     node.wait_until_succeeds("systemctl is-active nxc-sshd.service", timeout=30)
+    node.wait_for_open_port(2200, timeout=60)  # it is active before it listens
     again(running).succeed("true")
 
 
