@@ -69,9 +69,7 @@ def deployed(
     what it means to `nxc start`: what is left out comes from nxc.toml.
     """
     late.load()
-    wishes = _wish(composition, flavour, base, options, roles, machines, policy)
-    session, settings = project.open_session(Path(folder))
-    target = project.settle(wishes, session, settings)
+    session, target = _settle(composition, flavour, base, options, roles, machines, policy, folder)
     found: Deployment | None = None
     with signals.ending():
         try:
@@ -101,9 +99,7 @@ def start(
     It stays when the script ends: ``give_back()``, or `nxc down`.
     """
     late.load()
-    wishes = _wish(composition, flavour, base, options, roles, machines, policy)
-    session, settings = project.open_session(Path(folder))
-    target = project.settle(wishes, session, settings)
+    session, target = _settle(composition, flavour, base, options, roles, machines, policy, folder)
     with signals.stopping(session):
         found = describe(_start(session, target, parameters, fresh=fresh))
     _STARTED[found.id] = found
@@ -146,7 +142,7 @@ def describe(running: Running) -> Deployment:
     return Deployment(running=running, nodes=nodes, roles=roles)
 
 
-def _wish(
+def _settle(
     composition: Path | str | None,
     flavour: str | None,
     base: str | None,
@@ -154,8 +150,10 @@ def _wish(
     roles: Quantities | None,
     machines: Machines | None,
     policy: Policy | None,
-) -> Wishes:
-    return Wishes(
+    folder: Path | str,
+) -> tuple[Session, Target]:
+    """Open the project, and fill in from its settings what was not asked for."""
+    wishes = Wishes(
         composition=Path(composition) if composition is not None else None,
         flavour=flavour,
         base=base,
@@ -164,6 +162,8 @@ def _wish(
         machines=machines,
         policy=policy,
     )
+    session, settings = project.open_session(Path(folder))
+    return session, project.settle(wishes, session, settings)
 
 
 def _start(
