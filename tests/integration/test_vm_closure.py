@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 from attrs import evolve
 
+from nxc_core.cpio import Member, folder, write_archive
 from nxc_core.machine import NodeHandle
 from nxc_core.model import CLOSURE, Artifact, Build, Layer, RoleBoot
 from nxc_core.running import Running
 from nxc_core.session import Session
 from nxc_debian import images
-from nxc_debian.cpio import Member, folder, write_archive
 from nxc_vm import share
 
 # That a NixOS guest boots by virtiofs is test_nixos_boot's to show in every run.

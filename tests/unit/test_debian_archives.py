@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from nxc_debian import cpio, tars
+from nxc_core import cpio
+from nxc_debian import tars
 
 EPOCH = 1_700_000_000
 

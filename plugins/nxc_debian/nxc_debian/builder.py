@@ -8,13 +8,13 @@ from typing import Any
 
 from attrs import evolve, frozen
 
+from nxc_core.cpio import Member
 from nxc_core.errors import BuildError
 from nxc_core.model import LAYERS, RAMDISK, ROOTFS_TAR, Artifact, Guest, Kind, Layer, RoleBoot
 from nxc_core.operation import Operation
 from nxc_core.paths import nix_dir
 from nxc_debian import aterm, debs, images, layers, resolution, specs
 from nxc_debian.apt import Apt
-from nxc_debian.cpio import Member
 from nxc_debian.evaluation import store_dir
 from nxc_debian.layers import LayerStore
 from nxc_debian.lock import Lock

@@ -10,11 +10,11 @@ import tarfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
+from nxc_core.cpio import Member, folder, write_archive
 from nxc_core.errors import BuildError
 from nxc_core.model import Layer
 from nxc_core.operation import Operation
 from nxc_debian import tars
-from nxc_debian.cpio import Member, folder, write_archive
 from nxc_debian.files import digest, disk_full
 from nxc_debian.specs import recipe_digest
 
