@@ -140,6 +140,31 @@ def spell_path(path: Path) -> str:
     return f'"{text}"' if any(c.isspace() for c in text) else text
 
 
+def ssh_options(end: SshEndpoint, *, patience: int = CONNECT_TIMEOUT) -> tuple[str, ...]:
+    """Return ssh's options for an endpoint: nobody is asked, and no host key but the pinned one counts.
+
+    ``patience`` in seconds, for the connection itself.
+    """
+    options = [
+        "BatchMode=yes",
+        "StrictHostKeyChecking=yes",
+        f"UserKnownHostsFile={spell_path(end.known_hosts)}",
+        "GlobalKnownHostsFile=/dev/null",
+        f"HostKeyAlias={end.alias}",
+        f"ConnectTimeout={patience}",
+        "ServerAliveInterval=10",
+        "ServerAliveCountMax=6",
+        "LogLevel=ERROR",
+        f"Port={end.port}",
+        f"User={end.user}",
+        f"IdentityFile={spell_path(end.identity)}",
+        "IdentitiesOnly=yes",  # a node hears only a few keys, and an agent may have many
+    ]
+    words = ["-J", end.jump] if end.jump else ["-F", "/dev/null"]
+    words += [word for option in options for word in ("-o", option)]
+    return (*words, "-S", str(end.control or "none"))  # never one that the user's configuration shares
+
+
 class SshConnection(Copying):
     """OpenSSH, one shared connection per node that ends by itself when unused."""
 
@@ -148,28 +173,7 @@ class SshConnection(Copying):
         self.cancel = cancel
 
     def _options(self) -> tuple[str, ...]:
-        end = self.endpoint
-        options = [
-            "BatchMode=yes",
-            "StrictHostKeyChecking=yes",
-            f"UserKnownHostsFile={spell_path(end.known_hosts)}",
-            "GlobalKnownHostsFile=/dev/null",
-            f"HostKeyAlias={end.alias}",
-            f"ConnectTimeout={CONNECT_TIMEOUT}",
-            "ServerAliveInterval=10",
-            "ServerAliveCountMax=6",
-            "LogLevel=ERROR",
-            f"Port={end.port}",
-            f"User={end.user}",
-            f"IdentityFile={spell_path(end.identity)}",
-            "IdentitiesOnly=yes",  # a node hears only a few keys, and an agent may have many
-        ]
-        words = ["-J", end.jump] if end.jump else ["-F", "/dev/null"]
-        for option in options:
-            words += ["-o", option]
-        if end.control is not None:
-            words += ["-S", str(end.control)]
-        return tuple(words)
+        return ssh_options(self.endpoint)
 
     def _share(self, timeout: float) -> None:
         """Open the shared connection unless it is there."""

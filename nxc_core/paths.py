@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import tempfile
 from pathlib import Path
@@ -27,6 +28,11 @@ def runtime_dir() -> Path:
     if given and len(given) < 40 and os.access(given, os.W_OK):
         return private(Path(given) / "nxc")
     return private(Path(tempfile.gettempdir()) / f"nxc-{os.getuid()}")
+
+
+def shorten(name: str) -> str:
+    """Return what stands for a name in the path of a socket."""
+    return hashlib.sha256(name.encode()).hexdigest()[:10]
 
 
 def private(folder: Path) -> Path:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import tempfile
 import threading
@@ -98,8 +97,7 @@ class Session:
         self, folder: Path, name: str, *, journal: Journal | None = None, dry: bool = False
     ) -> Operation:
         """Return an operation on a folder, for drivers and for tools that embed nxc."""
-        short = hashlib.sha256(str(folder).encode()).hexdigest()[:10]
-        runtime = paths.runtime_dir() / short
+        runtime = paths.runtime_dir() / paths.shorten(str(folder))
         return Operation(
             dir=folder,
             runtime=runtime,

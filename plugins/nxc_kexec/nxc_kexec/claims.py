@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from nxc_core import Operation
 from nxc_core.commands import Command
-from nxc_core.connect import CONNECT_TIMEOUT, spell_path
+from nxc_core.connect import CONNECT_TIMEOUT, ssh_options
 from nxc_core.flows import Flow, run_flows
 from nxc_core.identity import alias
 from nxc_core.model import Json, Machine, Node, NodeSpec, Resource, SshEndpoint
+from nxc_core.paths import shorten
 from nxc_core.state import structure, unstructure
 from nxc_kexec.former import NODE_PORT, Way, close
 from nxc_kexec.machines import Contact
@@ -112,7 +112,7 @@ def endpoint(contact: Contact, node: str, op: Operation) -> SshEndpoint:
         identity=op.dir / "key",
         known_hosts=op.dir / "known_hosts",
         alias=alias(op.name, node),
-        control=op.runtime / f"{hashlib.sha256(node.encode()).hexdigest()[:10]}.n",
+        control=op.runtime / f"{shorten(node)}.n",
         jump=contact.jump or None,
     )
 
@@ -133,23 +133,8 @@ def make_node(spec: NodeSpec, station: Station, op: Operation) -> Node:
 
 def on_node(end: SshEndpoint, argv: Sequence[str], *, timeout: float) -> Command:
     """Run a command on a node, by a connection of its own."""
-    options = [
-        "BatchMode=yes",
-        "StrictHostKeyChecking=yes",
-        f"UserKnownHostsFile={spell_path(end.known_hosts)}",
-        "GlobalKnownHostsFile=/dev/null",
-        f"HostKeyAlias={end.alias}",
-        f"ConnectTimeout={min(CONNECT_TIMEOUT, max(1, round(timeout)))}",
-        "LogLevel=ERROR",
-        f"Port={end.port}",
-        f"User={end.user}",
-        f"IdentityFile={spell_path(end.identity)}",
-        "IdentitiesOnly=yes",
-        "ControlPath=none",
-    ]
-    words = ["-J", end.jump] if end.jump else ["-F", "/dev/null"]
-    words += [word for option in options for word in ("-o", option)]
-    return Command(argv=("ssh", *words, end.host, "--", *argv), timeout=timeout)
+    options = ssh_options(evolve(end, control=None), patience=min(CONNECT_TIMEOUT, max(1, round(timeout))))
+    return Command(argv=("ssh", *options, end.host, "--", *argv), timeout=timeout)
 
 
 def hang_up(stations: Iterable[Station]) -> None:

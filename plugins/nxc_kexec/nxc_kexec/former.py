@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ from attrs import frozen
 from nxc_core import CommandError
 from nxc_core.commands import Command
 from nxc_core.connect import spell_path
+from nxc_core.paths import shorten
 from nxc_kexec.machines import Contact, read_target
 from nxc_kexec.trouble import Trouble
 
@@ -32,7 +32,7 @@ class Way:
     @property
     def control(self) -> Path:
         """The shared connection's socket."""
-        return self.runtime / f"{_short(self.contact.name)}.m"
+        return self.runtime / f"{shorten(self.contact.name)}.m"
 
     def options(self, *, shared: bool = True) -> tuple[str, ...]:
         """Return ssh's options: nothing of the user's changes, nobody is asked, no key is trusted unseen."""
@@ -53,7 +53,7 @@ class Way:
     @property
     def jump_control(self) -> Path:
         """The socket of the connection to the host on the way, which all machines behind it share."""
-        return self.runtime / f"{_short(self.contact.jump)}.j"
+        return self.runtime / f"{shorten(self.contact.jump)}.j"
 
     @property
     def gate(self) -> Contact:
@@ -125,11 +125,6 @@ def _strict(known_hosts: str, trusted: Sequence[str], patience: int) -> list[str
         files = [*mine, known_hosts.replace("%", "%%")]
         options.append("UserKnownHostsFile=" + " ".join(f'"{file}"' for file in files))
     return [word for option in options for word in ("-o", option)]
-
-
-def _short(name: str) -> str:
-    """Shorten a name for a socket's path, which holds 108 bytes."""
-    return hashlib.sha256(name.encode()).hexdigest()[:10]
 
 
 def resolve(contact: Contact) -> Command:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -28,6 +27,7 @@ from nxc_core.model import (
     Resource,
     SshEndpoint,
 )
+from nxc_core.paths import shorten
 from nxc_core.state import load
 from nxc_vm import accelerator, boot, network, qemu, share
 from nxc_vm.boot import QEMU
@@ -157,7 +157,7 @@ class VirtualMachines(Flavour[Options]):
             identity=plan.key,
             known_hosts=plan.known_hosts,
             alias=alias(plan.deployment, spec.name),
-            control=op.runtime / f"{_short(spec.name)}.ssh",
+            control=op.runtime / f"{shorten(spec.name)}.ssh",
         )
         facts: dict[str, Json] = {
             "accelerator": launch.accelerator,
@@ -248,14 +248,9 @@ class VirtualMachines(Flavour[Options]):
         return Resource(kind=QEMU, id=boot.machine_id(op.name, node.name))
 
     def _control(self, node: str, op: Operation) -> Path:
-        return op.runtime / f"{_short(node)}.qmp"
+        return op.runtime / f"{shorten(node)}.qmp"
 
 
 def share_socket(node: str, op: Operation) -> Path:
     """Where a node's virtiofsd listens."""
-    return op.runtime / f"{_short(node)}.fs"
-
-
-def _short(node: str) -> str:
-    """Shorten a name for a socket's path, which holds 108 bytes."""
-    return hashlib.sha256(node.encode()).hexdigest()[:10]
+    return op.runtime / f"{shorten(node)}.fs"
