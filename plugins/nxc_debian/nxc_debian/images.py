@@ -10,6 +10,7 @@ import tarfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
+from nxc_core import cpio
 from nxc_core.cpio import Member, folder, write_archive
 from nxc_core.errors import BuildError
 from nxc_core.model import Layer
@@ -100,8 +101,7 @@ def _listed(small: Sequence[Member]) -> list[list[object]]:
 
 def cpio_digest() -> str:
     """Digest the code that lays a ramdisk out."""
-    here = Path(__file__).parent
-    return digest([(here / name).read_text() for name in ("cpio.py", "images.py")])
+    return digest([Path(file).read_text() for file in (cpio.__file__, __file__)])
 
 
 def _role_files(roles: Mapping[str, Sequence[str]]) -> list[Member]:
