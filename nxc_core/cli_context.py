@@ -287,6 +287,7 @@ def verb(function: Callable[..., int | None]) -> Callable[..., int | None]:
 
     run.__name__, run.__doc__ = function.__name__, function.__doc__
     run.__annotations__ = {p.name: p.annotation for p in parameters}
+    # what inspect.signature looks at first (PEP 362), though no function is typed to have it
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     return run
 

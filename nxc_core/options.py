@@ -138,5 +138,6 @@ def type_name(kind: Any) -> str:
 
 def default_text(default: Any) -> str:
     """Spell an option's default for people."""
+    # attrs' stubs take the class Factory for a function
     value = default.factory() if isinstance(default, Factory) else default  # type: ignore[arg-type]
     return "" if value is None or value == () else str(value)

@@ -8,6 +8,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +71,7 @@ def _attempt(
     while waiting or running:
         while waiting and len(running) < jobs:
             task = waiting.pop(0)
-            running[_fork(lambda task=task: _make(task, job, folder))] = task  # type: ignore[misc]
+            running[_fork(partial(_make, task, job, folder))] = task
         pid, status = os.waitpid(-1, os.WNOHANG)
         if pid in running:
             task = running.pop(pid)
