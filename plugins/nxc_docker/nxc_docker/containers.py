@@ -294,7 +294,7 @@ def remove_network(name: str, engine: Engine, deployment: str, op: Operation) ->
                 # By its id podman removes even a network that somebody else is in.
                 called = name if engine.profile.engine == "podman" else str(one["Id"])
                 op.wait(
-                    f"removal of the network {name}",
+                    f"removal of the network {name}, in which the engine counts containers that are gone",
                     partial(_take_network, called, engine),
                     timeout=REMOVAL,
                 )
