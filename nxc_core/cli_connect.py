@@ -100,7 +100,10 @@ def ssh_config(
 
 
 def _stanza(name: str, end: Any) -> str:
+    from attrs import evolve
+
     from nxc_core.connect import spell_path
+    from nxc_core.gateways import through
 
     settings = {
         "HostName": end.host,
@@ -112,6 +115,6 @@ def _stanza(name: str, end: Any) -> str:
         "GlobalKnownHostsFile": "/dev/null",
         "HostKeyAlias": end.alias,
         "StrictHostKeyChecking": "yes",
-        **({"ProxyJump": end.jump} if end.jump else {}),
+        **({"ProxyCommand": through(evolve(end.gateway, control=None))} if end.gateway else {}),
     }
     return "\n".join([f"Host {name}", *(f"  {key} {value}" for key, value in settings.items())])

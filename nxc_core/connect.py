@@ -16,11 +16,11 @@ from attrs import evolve
 
 from nxc_core import process
 from nxc_core.errors import CommandError, DeployError
+from nxc_core.gateways import CONNECT_TIMEOUT, through
 from nxc_core.model import Endpoint, ExecEndpoint, SshEndpoint
 from nxc_core.process import Completed, OnData
 
 LOST = "the connection was lost"
-CONNECT_TIMEOUT = 30
 IDLE = 60
 """Seconds that a shared ssh connection stays open unused."""
 
@@ -160,9 +160,16 @@ def ssh_options(end: SshEndpoint, *, patience: int = CONNECT_TIMEOUT) -> tuple[s
         f"IdentityFile={spell_path(end.identity)}",
         "IdentitiesOnly=yes",  # a node hears only a few keys, and an agent may have many
     ]
-    words = ["-J", end.jump] if end.jump else ["-F", "/dev/null"]
-    words += [word for option in options for word in ("-o", option)]
-    return (*words, "-S", str(end.control or "none"))  # never one that the user's configuration shares
+    if end.gateway:
+        options.append(f"ProxyCommand={through(end.gateway, patience=patience)}")
+    words = [word for option in options for word in ("-o", option)]
+    return (
+        "-F",
+        "/dev/null",
+        *words,
+        "-S",
+        str(end.control or "none"),
+    )  # never one that the user's configuration shares
 
 
 class SshConnection(Copying):
@@ -300,7 +307,7 @@ def open_connection(endpoint: Endpoint, cancel: threading.Event | None = None) -
 
 def answers(endpoint: SshEndpoint, *, timeout: float = 2.0) -> bool:
     """Whether an ssh server says its version at the endpoint: far cheaper to ask than a whole login."""
-    if endpoint.jump:
+    if endpoint.gateway:
         return True
     end = time.monotonic() + timeout
     try:

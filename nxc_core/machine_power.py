@@ -181,7 +181,7 @@ class PowerVerbs(ShellVerbs):
         """Wait until the old ssh server is gone: a login to it would hang as the node goes down."""
         endpoint = self.running.node(self.name).endpoint
         end = time.monotonic() + SILENCE
-        while isinstance(endpoint, SshEndpoint) and not endpoint.jump and time.monotonic() < end:
+        while isinstance(endpoint, SshEndpoint) and not endpoint.gateway and time.monotonic() < end:
             self.running.op.check_cancelled()
             if not answers(endpoint):
                 return

@@ -140,6 +140,22 @@ class Plan:
 
 
 @frozen(kw_only=True)
+class Gateway:
+    """A host on the way, which the user's own ssh reaches.
+
+    ``before`` are those on the way to it, as ssh's ProxyJump has them. ``known_hosts`` is a file of host keys
+    that counts besides the user's own. All that is behind it shares the connection of the socket ``control``.
+    """
+
+    host: str
+    user: str = ""
+    port: int = 0
+    before: str = ""
+    known_hosts: Path | None = None
+    control: Path | None = None
+
+
+@frozen(kw_only=True)
 class SshEndpoint:
     """Reached by OpenSSH, the host key pinned under ``alias`` in ``known_hosts``."""
 
@@ -150,7 +166,7 @@ class SshEndpoint:
     known_hosts: Path
     alias: str
     control: Path | None = None
-    jump: str | None = None
+    gateway: Gateway | None = None
 
 
 @frozen(kw_only=True)

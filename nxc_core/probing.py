@@ -23,7 +23,7 @@ AT_ONCE = 0.01
 
 def can_probe(endpoint: Endpoint) -> TypeGuard[SshEndpoint]:
     """Whether an endpoint is reached straight."""
-    return isinstance(endpoint, SshEndpoint) and not endpoint.jump
+    return isinstance(endpoint, SshEndpoint) and not endpoint.gateway
 
 
 def _look_up(host: str) -> list[str]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import pwd
+import re
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -78,6 +80,24 @@ def make_key(path: Path) -> None:
     """Make an ed25519 key pair."""
     words = ("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "test", "-f", str(path))
     subprocess.run(words, check=True, timeout=60)
+
+
+@contextlib.contextmanager
+def run_agent(key: Path) -> Iterator[str]:
+    """Start an agent that has a key, as a user's session has; answers its SSH_AUTH_SOCK."""
+    said = subprocess.run(("ssh-agent", "-s"), capture_output=True, text=True, check=True, timeout=60).stdout
+    told = dict(re.findall(r"(SSH_\w+)=([^;]+);", said))
+    try:
+        subprocess.run(
+            ("ssh-add", "-q", str(key)),
+            env={**os.environ, **told},
+            check=True,
+            timeout=60,
+            capture_output=True,
+        )
+        yield told["SSH_AUTH_SOCK"]
+    finally:
+        os.kill(int(told["SSH_AGENT_PID"]), signal.SIGTERM)
 
 
 def _free_port() -> int:

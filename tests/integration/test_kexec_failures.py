@@ -18,6 +18,7 @@ from attrs import frozen
 
 from tests.farm import FREEZE, NODE_PORT, PORT, Farm, Machine, answers
 from tests.farm_bench import Bench, own_processes, speaking, traces
+from tests.sshds import run_agent
 
 pytestmark = [pytest.mark.live, pytest.mark.root, pytest.mark.timeout(300)]
 
@@ -490,6 +491,25 @@ def test_a_machine_whose_user_may_use_sudo_goes_through_all_of_it(bench: Bench) 
 
 
 # A folder that all see
+
+
+def test_machines_behind_a_gateway_and_their_nodes_share_one_connection_to_it(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    farm = bench.farm
+    gate = farm.add("gate")
+    behind = [farm.add(name) for name in ("a", "b", "c")]
+    bench.write(node=3)
+    file = bench.project / "behind"
+    file.write_text("".join(one.line(f"jump=root@{gate.address}:{PORT}") + "\n" for one in behind))
+    with run_agent(farm.key) as agent:  # the way there is the user's own affair: their keys, their agent
+        monkeypatch.setenv("SSH_AUTH_SOCK", agent)
+        up = bench.start(machines=str(file))
+        assert up.code == 0, up
+        assert bench.run("exec", "node1", "--", "true").code == 0
+        assert gate.connections == 1
+        settled(bench)
+    assert all(one.boots > 1 for one in behind)
 
 
 def test_a_shared_folder_is_read_instead_of_a_copy(bench: Bench, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 from pathlib import Path
 
@@ -9,7 +10,8 @@ import pytest
 
 from nxc_core.connect import LOST, SshConnection
 from nxc_core.errors import CommandError
-from nxc_core.model import SshEndpoint
+from nxc_core.gateways import through
+from nxc_core.model import Gateway, SshEndpoint
 
 SSH = """#!/bin/sh
 case "$*" in *"-O check"*) exit "$SHARED" ;; esac
@@ -67,8 +69,8 @@ def test_a_folder_may_have_blanks_and_percent_signs(tmp_path: Path) -> None:
     assert f"identityfile {spelled}/key\n" in parsed
 
 
-@pytest.mark.parametrize("jump", [None, "gate"])
-def test_a_node_is_offered_no_keys_of_an_agent(tmp_path: Path, jump: str | None) -> None:
+@pytest.mark.parametrize("gateway", [None, Gateway(host="gate")])
+def test_a_node_is_offered_no_keys_of_an_agent(tmp_path: Path, gateway: Gateway | None) -> None:
     end = SshEndpoint(
         host="192.0.2.1",
         port=2200,
@@ -76,11 +78,35 @@ def test_a_node_is_offered_no_keys_of_an_agent(tmp_path: Path, jump: str | None)
         identity=tmp_path / "key",
         known_hosts=tmp_path / "known_hosts",
         alias="a",
-        jump=jump,
+        gateway=gateway,
     )
     told = subprocess.run(
         ("ssh", "-G", *SshConnection(end)._options(), end.host), capture_output=True, check=True, text=True
     )
     settings = dict(line.partition(" ")[::2] for line in told.stdout.splitlines())
     assert settings["identitiesonly"] == "yes"
-    assert settings.get("proxyjump") == jump
+    assert ("proxycommand" in settings) is bool(gateway)
+
+
+def test_the_way_to_a_gateway_is_the_users_own_and_asks_nobody(tmp_path: Path) -> None:
+    place = tmp_path / "100%h of it"
+    gateway = Gateway(
+        host="::1", user="bob", port=23, before="far", known_hosts=place / "known", control=tmp_path / "g"
+    )
+    (inner,) = (
+        line.partition(" ")[2].removeprefix("exec ")
+        for line in _settings("-o", f"ProxyCommand={through(gateway)}", "node")
+        if line.startswith("proxycommand ")
+    )
+    # As ssh itself reads it: tokens by the outer one, words by the shell, options by the inner one.
+    words = shlex.split(inner.replace("[%h]:%p", "node:1").replace("%%", "%"))
+    settings = dict(line.partition(" ")[::2] for line in _settings(*words[1:]))
+    assert (settings["user"], settings["hostname"], settings["port"]) == ("bob", "::1", "23")
+    assert settings["stricthostkeychecking"] == "true" and settings["batchmode"] == "yes"
+    assert settings["proxyjump"] == "far" and settings["controlmaster"] == "auto"
+    assert settings["userknownhostsfile"].endswith(str(place / "known"))
+
+
+def _settings(*words: str) -> list[str]:
+    told = subprocess.run(("ssh", "-G", *words), capture_output=True, check=True, text=True)
+    return told.stdout.splitlines()

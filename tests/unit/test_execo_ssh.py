@@ -15,10 +15,10 @@ import pytest
 from attrs import evolve
 
 from nxc_core.connect import open_connection
-from nxc_core.model import SshEndpoint
+from nxc_core.model import Gateway, SshEndpoint
 from nxc_execo import table
 from nxc_execo.table import TRANSPORT
-from tests.sshds import make_key, run_sshds
+from tests.sshds import make_key, run_agent, run_sshds
 
 pytestmark = pytest.mark.root  # sshd lets nobody else in than whom it runs as, and root has its places
 
@@ -106,17 +106,15 @@ def test_a_host_key_that_is_not_the_nodes_is_refused(
 def test_a_node_is_reached_through_a_jump_host(
     known: table.Table, nodes: list[SshEndpoint], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # The way to the jump host is the user's own affair, as written in a configuration of ssh's.
-    jump = f"Host gate\n  HostName 127.0.0.1\n  Port {nodes[0].port}\n  HostKeyAlias {nodes[0].alias}\n"
-    jump += (
-        f'  IdentityFile "{nodes[0].identity}"\n  UserKnownHostsFile "{nodes[0].known_hosts}"\n  User root\n'
-    )
-    (tmp_path / "user_config").write_text(jump)
-    known.add("two", "d", evolve(nodes[1], jump="gate"))
-    config = known.folder / "two/ssh_config" if known.folder else Path()
-    assert "Include ~/.ssh/config" in config.read_text()
-    config.write_text(config.read_text().replace("~/.ssh/config", str(tmp_path / "user_config")))
-    assert run(known, "ssh", "two", "echo there")[0] == b"there\n"
+    gate = nodes[0]  # there the user's own ssh goes, with a key of their agent
+    hosts = tmp_path / "gate hosts"
+    key = gate.known_hosts.read_text().splitlines()[0].partition(" ")[2]
+    hosts.write_text(f"[127.0.0.1]:{gate.port} {key}\n")
+    gateway = Gateway(host="127.0.0.1", port=gate.port, user=gate.user, known_hosts=hosts)
+    known.add("two", "d", evolve(nodes[1], gateway=gateway))
+    with run_agent(gate.identity) as agent:
+        monkeypatch.setenv("SSH_AUTH_SOCK", agent)
+        assert run(known, "ssh", "two", "echo there")[0] == b"there\n"
     assert accepted(nodes, 0) == 1 and accepted(nodes, 1) == 1
 
 

@@ -352,7 +352,7 @@ def test_a_missing_shared_folder_is_told_before_anything_is_touched(op: Operatio
 def test_what_the_host_on_the_way_says_is_told_of_the_machines_behind_it(op: Operation) -> None:
     claims.claim(Contact(name="m1", host="192.0.2.1", jump="bob@127.0.0.1:4"), op)
     (station,) = claims.stations(op, known_hosts="", patience=1).values()
-    shut = booking.open_jumps([station], KexecOptions(contact=5), op)
+    shut = booking.open_gateways([station], KexecOptions(contact=5), op)
     assert shut["bob@127.0.0.1:4"].cause == "the connection was refused"
     (trouble,) = op.flows([booking._see(station, KexecOptions(contact=1), {}, shut, op)])
     assert isinstance(trouble, Trouble)

@@ -16,7 +16,7 @@ from attrs import evolve
 from nxc_core import probing, reaching
 from nxc_core.connect import Connection
 from nxc_core.errors import Interrupted
-from nxc_core.model import ExecEndpoint, Machine, Node, NodeState, Plan, SshEndpoint
+from nxc_core.model import ExecEndpoint, Gateway, Machine, Node, NodeState, Plan, SshEndpoint
 from nxc_core.operation import Operation
 from nxc_core.probing import Prober, can_probe
 from nxc_core.process import Completed
@@ -37,9 +37,15 @@ def op(tmp_path: Path) -> Operation:
     )
 
 
-def endpoint(host: str, port: int, jump: str | None = None) -> SshEndpoint:
+def endpoint(host: str, port: int, gateway: Gateway | None = None) -> SshEndpoint:
     return SshEndpoint(
-        host=host, port=port, user="root", identity=Path("/k"), known_hosts=Path("/h"), alias="a", jump=jump
+        host=host,
+        port=port,
+        user="root",
+        identity=Path("/k"),
+        known_hosts=Path("/h"),
+        alias="a",
+        gateway=gateway,
     )
 
 
@@ -106,7 +112,7 @@ def test_a_mute_server_does_not_delay_another() -> None:
         (endpoint("127.0.0.1", 22), True),
         (endpoint("::1", 22), True),
         (endpoint("some.host", 22), True),
-        (endpoint("127.0.0.1", 22, jump="gate"), False),
+        (endpoint("127.0.0.1", 22, gateway=Gateway(host="gate")), False),
         (ExecEndpoint(prefix=("env",)), False),
     ],
 )

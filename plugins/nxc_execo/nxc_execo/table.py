@@ -18,6 +18,7 @@ from pathlib import Path
 from attrs import define, field
 
 from nxc_core import connect, paths
+from nxc_core.gateways import CONNECT_TIMEOUT, through
 from nxc_core.model import Endpoint, SshEndpoint
 from nxc_execo import late
 
@@ -104,15 +105,13 @@ def _spell(address: str, end: SshEndpoint, control: Path) -> str:
         "UpdateHostKeys": "no",
         "BatchMode": "yes",
         "LogLevel": "ERROR",
-        "ConnectTimeout": connect.CONNECT_TIMEOUT,
+        "ConnectTimeout": CONNECT_TIMEOUT,
         "ServerAliveInterval": 10,
         "ServerAliveCountMax": 6,
         "ControlMaster": "auto",
         "ControlPath": connect.spell_path(control),
         "ControlPersist": connect.IDLE,
-        **({"ProxyJump": end.jump} if end.jump else {}),
+        **({"ProxyCommand": through(end.gateway)} if end.gateway else {}),
     }
     lines = [f"Host {address}", *(f"  {key} {value}" for key, value in settings.items())]
-    if end.jump:  # the way there is the user's own
-        lines += ["Match all", "  Include ~/.ssh/config", "  Include /etc/ssh/ssh_config"]
     return "\n".join(lines) + "\n"

@@ -10,11 +10,12 @@ from typing import TypeVar
 from attrs import evolve
 
 from nxc_core import CommandError, ConfigError, Operation
-from nxc_core.model import Json, Machine, NodeState, Plan
+from nxc_core.gateways import is_open, open_gateway
+from nxc_core.model import Gateway, Json, Machine, NodeState, Plan
 from nxc_kexec import addresses, steps
 from nxc_kexec.claims import MACHINE, Station, claim, hang_up
 from nxc_kexec.facts import HELD, Facts
-from nxc_kexec.former import Way, refusal, resolve
+from nxc_kexec.former import refusal, resolve
 from nxc_kexec.giving import is_ours
 from nxc_kexec.images import image_of
 from nxc_kexec.machines import LIST, Contact, configured, read_machines
@@ -126,7 +127,7 @@ def look_and_hold(options: KexecOptions, plan: Plan, stations: Mapping[str, Stat
     op.step(f"looking at {several(asked)}")
     seen: Seen = {}
     try:
-        shut = open_jumps(asked, options, op)
+        shut = open_gateways(asked, options, op)
         for one, found in _each(asked, [_see(one, options, sizes, shut, op) for one in asked], op):
             if found is not None:
                 seen[one.name] = found
@@ -154,22 +155,24 @@ def leave_out_twins(seen: Seen, op: Operation) -> None:
             op.quarantine(name, f"{told} (leave it out of the list of machines)", step="facts")
 
 
-def open_jumps(stations: Sequence[Station], options: KexecOptions, op: Operation) -> dict[str, Trouble]:
+def open_gateways(stations: Sequence[Station], options: KexecOptions, op: Operation) -> dict[str, Trouble]:
     """Open one connection to each host on the way; answers why some cannot be opened.
 
     Machines behind it cannot say that: ssh keeps to itself what its ProxyCommand says.
     """
-    ways = {one.way.jump_control: one.way for one in stations if one.contact.jump}
-    closed = [way for socket, way in ways.items() if not socket.exists()]
+    ways = {one.way.gateway: one.way for one in stations}
+    closed = [gate for gate in ways if gate and not is_open(gate)]
 
-    def open_one(way: Way) -> Steps[Trouble | None]:
-        ended = yield way.open_jump(options.contact)
+    def open_one(gate: Gateway) -> Steps[Trouble | None]:
+        patience = ways[gate].patience
+        ended = yield open_gateway(gate, timeout=options.contact, patience=patience)
         if not isinstance(ended, CommandError):
             return None
-        return refusal(ended, "contact", way.gate, options.contact)
+        door = Contact(name=gate.host, host=gate.host, user=gate.user, port=gate.port, jump=gate.before)
+        return refusal(ended, "contact", door, options.contact)
 
-    found = zip(closed, op.flows([open_one(way) for way in closed]), strict=True)
-    return {way.contact.jump: told for way, told in found if isinstance(told, Trouble)}
+    found = zip(closed, op.flows([open_one(gate) for gate in closed]), strict=True)
+    return {ways[gate].contact.jump: told for gate, told in found if isinstance(told, Trouble)}
 
 
 def _each(
@@ -204,7 +207,7 @@ def _see(
         if station.node and trouble.step == "contact":
             return None
         gate = shut.get(station.contact.jump)
-        if gate is None or trouble.step != "contact" or station.way.jump_control.exists():
+        if gate is None or trouble.step != "contact" or is_open(station.way.gateway):
             raise
         raise Trouble(
             step="contact",

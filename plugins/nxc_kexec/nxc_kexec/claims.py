@@ -9,8 +9,9 @@ from attrs import evolve, frozen
 
 from nxc_core import Operation
 from nxc_core.commands import Command
-from nxc_core.connect import CONNECT_TIMEOUT, ssh_options
+from nxc_core.connect import ssh_options
 from nxc_core.flows import Flow, run_flows
+from nxc_core.gateways import CONNECT_TIMEOUT
 from nxc_core.identity import alias
 from nxc_core.model import Json, Machine, Node, NodeSpec, Resource, SshEndpoint
 from nxc_core.paths import shorten
@@ -103,8 +104,9 @@ def by_node(stations: Iterable[Station], bindings: Mapping[str, str]) -> dict[st
 # The node that a machine becomes
 
 
-def endpoint(contact: Contact, node: str, op: Operation) -> SshEndpoint:
+def endpoint(way: Way, node: str, op: Operation) -> SshEndpoint:
     """Return how the node on a machine is reached: at the same host, by nxc's own sshd."""
+    contact = way.contact
     return SshEndpoint(
         host=contact.real or contact.host,
         port=NODE_PORT,
@@ -113,7 +115,7 @@ def endpoint(contact: Contact, node: str, op: Operation) -> SshEndpoint:
         known_hosts=op.dir / "known_hosts",
         alias=alias(op.name, node),
         control=op.runtime / f"{shorten(node)}.n",
-        jump=contact.jump or None,
+        gateway=way.gateway,
     )
 
 
@@ -125,7 +127,7 @@ def make_node(spec: NodeSpec, station: Station, op: Operation) -> Node:
     return Node(
         name=spec.name,
         role=spec.role,
-        endpoint=endpoint(station.contact, spec.name, op),
+        endpoint=endpoint(station.way, spec.name, op),
         machine=station.name,
         facts=facts,
     )
@@ -137,11 +139,16 @@ def on_node(end: SshEndpoint, argv: Sequence[str], *, timeout: float) -> Command
     return Command(argv=("ssh", *options, end.host, "--", *argv), timeout=timeout)
 
 
-def hang_up(stations: Iterable[Station]) -> None:
-    """Close shared connections, also when interrupted; those to hosts on the way come last."""
+def hang_up(stations: Iterable[Station], *, gateways: bool = False) -> None:
+    """Close shared connections, also when interrupted.
+
+    Those to hosts on the way serve the nodes, too, and end by themselves when unused; with ``gateways`` they
+    come last.
+    """
     ways = [one.way for one in stations]
-    for sockets in ([way.control for way in ways], dict.fromkeys(way.jump_control for way in ways)):
-        run_flows([_close(one) for one in sockets if one.exists()])
+    gates = {way.gateway.control for way in ways if way.gateway and gateways}
+    for sockets in ({way.control for way in ways}, gates):
+        run_flows([_close(one) for one in sockets if one and one.exists()])
 
 
 def _close(control: Path) -> Flow[None]:

@@ -11,12 +11,12 @@ from attrs import frozen
 from nxc_core import CommandError
 from nxc_core.commands import Command
 from nxc_core.connect import spell_path
+from nxc_core.gateways import IDLE, through, users_own
+from nxc_core.model import Gateway
 from nxc_core.paths import shorten
 from nxc_kexec.machines import Contact, read_target
 from nxc_kexec.trouble import Trouble
 
-IDLE = 120
-"""Seconds that a shared connection stays open unused."""
 NODE_PORT = 2200
 
 
@@ -38,9 +38,14 @@ class Way:
         """Return ssh's options: nothing of the user's changes, nobody is asked, no key is trusted unseen."""
         contact = self.contact
         control = str(self.control) if shared else "none"
-        words = [*_strict(self.known_hosts, contact.trusted, self.patience), "-S", control]
-        if contact.jump:
-            words += ["-o", f"ProxyCommand={shlex.join(self._hops('auto', '-W', '[%h]:%p'))}"]
+        added = Path(self.known_hosts) if self.known_hosts else None
+        words = [
+            *users_own(known_hosts=added, trusted=contact.trusted, patience=self.patience),
+            "-S",
+            control,
+        ]
+        if self.gateway:
+            words += ["-o", f"ProxyCommand={through(self.gateway, patience=self.patience)}"]
         if contact.port:
             words += ["-p", str(contact.port)]
         if contact.user:
@@ -51,32 +56,21 @@ class Way:
         return tuple(words)
 
     @property
-    def jump_control(self) -> Path:
-        """The socket of the connection to the host on the way, which all machines behind it share."""
-        return self.runtime / f"{shorten(self.contact.jump)}.j"
-
-    @property
-    def gate(self) -> Contact:
-        """The host on the way."""
-        *before, nearest = self.contact.jump.split(",")
-        target = read_target(nearest.removeprefix("ssh://"), self.contact.where)
-        jump = ",".join(before)
-        return Contact(name=target.host, host=target.host, user=target.user, port=target.port, jump=jump)
-
-    def _hops(self, master: str, *last: str) -> tuple[str, ...]:
-        """Return the words that reach the host on the way."""
-        target = self.gate
-        words = ["ssh", *_strict(self.known_hosts, (), self.patience)]
-        words += ["-o", f"ControlMaster={master}", "-o", f"ControlPersist={IDLE}"]
-        words += ["-S", str(self.jump_control)]
-        words += ["-J", target.jump] if target.jump else []
-        words += ["-p", str(target.port)] if target.port else []
-        words += ["-l", target.user] if target.user else []
-        return (*words, *last, target.host)
-
-    def open_jump(self, timeout: float) -> Command:
-        """Open the connection to the host on the way, before many machines behind it ask for one each."""
-        return Command(argv=self._hops("yes", "-fN"), timeout=timeout)
+    def gateway(self) -> Gateway | None:
+        """The host on the way, and the connection to it that all machines behind it share."""
+        jump = self.contact.jump
+        if not jump:
+            return None
+        before, _, last = jump.rpartition(",")
+        target = read_target(last.removeprefix("ssh://"), self.contact.where)
+        return Gateway(
+            host=target.host,
+            user=target.user,
+            port=target.port,
+            before=before,
+            known_hosts=Path(self.known_hosts) if self.known_hosts else None,
+            control=self.runtime / f"{shorten(jump)}.j",
+        )
 
     def open(self, timeout: float) -> Command:
         """Open the shared connection; it goes to the background by itself."""
@@ -102,29 +96,6 @@ class Way:
 def close(control: Path) -> Command:
     """Close the connection that has this socket."""
     return Command(argv=("ssh", "-F", "/dev/null", "-S", str(control), "-O", "exit", "none"), timeout=10)
-
-
-def _strict(known_hosts: str, trusted: Sequence[str], patience: int) -> list[str]:
-    options = [
-        "BatchMode=yes",
-        "StrictHostKeyChecking=yes",
-        "UpdateHostKeys=no",
-        f"ConnectTimeout={patience}",
-        "ConnectionAttempts=1",
-        "ServerAliveInterval=5",
-        "ServerAliveCountMax=6",
-        "LogLevel=ERROR",
-        "ForwardAgent=no",
-        "ClearAllForwardings=yes",
-        "PermitLocalCommand=no",
-        "RemoteCommand=none",
-        "RequestTTY=no",
-    ]
-    if known_hosts:
-        mine = trusted or ("~/.ssh/known_hosts", "~/.ssh/known_hosts2")
-        files = [*mine, known_hosts.replace("%", "%%")]
-        options.append("UserKnownHostsFile=" + " ".join(f'"{file}"' for file in files))
-    return [word for option in options for word in ("-o", option)]
 
 
 def resolve(contact: Contact) -> Command:

@@ -64,7 +64,7 @@ def give_all_back(stations: Mapping[str, Station], options: KexecOptions, op: Op
     try:
         answers = op.flows([give_back(stations[name], options, op) for name in names], limit=LIMIT)
     finally:
-        hang_up(stations.values())
+        hang_up(stations.values(), gateways=True)
     gone = []
     for name, answer in zip(names, answers, strict=True):
         if isinstance(answer, Trouble):
@@ -85,7 +85,7 @@ def remove_shared(resource: Resource) -> bool:
 def is_ours(station: Station, op: Operation) -> Steps[bool]:
     """Ask whether the machine runs the node that was started on it last."""
     ended = yield on_node(
-        endpoint(station.contact, station.node, op), ("cat", "/run/nxc/instance"), timeout=ASKING
+        endpoint(station.way, station.node, op), ("cat", "/run/nxc/instance"), timeout=ASKING
     )
     return isinstance(ended, Completed) and ended.text.strip() == station.instance
 
@@ -102,7 +102,7 @@ def leave_node(station: Station, op: Operation, *, silent_is_gone: bool = False)
 
     One that cannot be told so may be out of reach for a moment, unless ``silent_is_gone``.
     """
-    end = endpoint(station.contact, station.node, op)
+    end = endpoint(station.way, station.node, op)
     for order in (_REBOOT, _AT_ONCE):
         ended = yield on_node(end, order, timeout=ASKING)
         if isinstance(ended, CommandError) and ended.code not in (255, None):

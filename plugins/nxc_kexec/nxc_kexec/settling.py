@@ -47,7 +47,7 @@ def digest_hosts(document: NodeDocument) -> str:
 
 def _push(spec: NodeSpec, plan: Plan, station: Station, op: Operation) -> Steps[None]:
     path = plan.documents[spec.name]
-    command = on_node(endpoint(station.contact, spec.name, op), APPLY, timeout=SECONDS)
+    command = on_node(endpoint(station.way, spec.name, op), APPLY, timeout=SECONDS)
     ended = yield evolve(command, stdin=path)
     if isinstance(ended, CommandError):
         raise ended

@@ -103,7 +103,7 @@ class Watch:
     ) -> Generator[Command, Completed | CommandError, Observation]:
         """Ask the former system whether it is there; for a node that was ready, ask itself first."""
         if ready:
-            ended = yield on_node(endpoint(one.contact, one.node, op), ("true",), timeout=LOGIN)
+            ended = yield on_node(endpoint(one.way, one.node, op), ("true",), timeout=LOGIN)
             if isinstance(ended, Completed):
                 return Observation(alive=True)
         folder = f"{self.options.folder}/{HELD}"
