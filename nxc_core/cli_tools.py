@@ -85,14 +85,17 @@ def _show_driver(nxc: Invocation, driver: Any, facts: Mapping[str, Any], as_json
 
 
 def _describe_options(options_type: type[Any]) -> list[dict[str, str]]:
+    from typing import get_type_hints
+
     from attrs import fields
 
     from nxc_core.options import default_text, type_name
 
+    kinds = get_type_hints(options_type)
     return [
         {
             "name": one.name,
-            "type": type_name(one.type),
+            "type": type_name(kinds[one.name]),
             "default": default_text(one.default),
             "help": str(one.metadata.get("help", "")),
         }

@@ -132,12 +132,25 @@ def _convert_plain(value: Json, kind: Any, name: str) -> Any:
 
 
 def type_name(kind: Any) -> str:
-    """Spell a type for people."""
-    return kind if isinstance(kind, str) else getattr(kind, "__name__", str(kind))
+    """Spell a type for people: what may be written for it."""
+    if typing.get_origin(kind) in (typing.Union, types.UnionType):
+        return " or ".join(type_name(arm) for arm in typing.get_args(kind) if arm is not type(None))
+    if typing.get_origin(kind) is typing.Literal:
+        return " or ".join(map(str, typing.get_args(kind)))
+    if typing.get_origin(kind) is tuple:
+        return f"list of {type_name(typing.get_args(kind)[0])}"
+    return _WORDS.get(kind) or getattr(kind, "__name__", str(kind))
+
+
+_WORDS = {str: "text", bool: "true or false", int: "number", float: "number"}
 
 
 def default_text(default: Any) -> str:
     """Spell an option's default for people."""
     # attrs' stubs take the class Factory for a function
     value = default.factory() if isinstance(default, Factory) else default  # type: ignore[arg-type]
-    return "" if value is None or value == () else str(value)
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple):
+        return ",".join(map(str, value))
+    return "" if value is None else f"{value:g}" if isinstance(value, float) else str(value)

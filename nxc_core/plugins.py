@@ -12,7 +12,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import pluggy
-from attrs import fields, frozen
+from attrs import frozen
 
 from nxc_core.errors import ConfigError, PluginError
 from nxc_core.hookspecs import API_VERSION, PROJECT, BaseEntry, FlavourEntry, NxcSpec
@@ -210,13 +210,3 @@ def _reason(error: BaseException) -> str:
     hint = getattr(error, "hint", "")
     told = text if isinstance(error, PluginError) else f"{type(error).__name__}: {text}"
     return f"{told} ({hint})" if hint else told
-
-
-def describe_options(options_type: type[Any]) -> list[tuple[str, str, str, str]]:
-    """List a driver's options: name, type, default, help."""
-    from nxc_core.options import type_name
-
-    return [
-        (f.name, type_name(f.type), repr(f.default), str(f.metadata.get("help", "")))
-        for f in fields(options_type)
-    ]

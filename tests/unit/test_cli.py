@@ -481,7 +481,7 @@ def test_lists_and_descriptions(nxc: Nxc, project: Path) -> None:
     assert {"name": "folder", "summary": "nodes that are folders"} in nxc("flavour", "list", "--json").json()  # type: ignore[operator]
     told = nxc("flavour", "show", "folder").out
     assert "accepts  paper" in told
-    assert "-o folder.slow=0.0  (float)\n      seconds that booting takes" in told
+    assert "-o folder.slow=0  (number)\n      seconds that booting takes" in told
     document = nxc("base", "show", "paper", "--json").json()
     assert isinstance(document, dict)
     assert [option["name"] for option in document["options"]] == ["mirror", "relock"]
@@ -496,6 +496,10 @@ def test_show_says_what_a_flavour_can_do_and_what_not(nxc: Nxc, project: Path) -
     assert nxc("flavour", "show", "folder", "--json").json()["can"] == ["reboot"]  # type: ignore[index]
     local = nxc("flavour", "show", "local", "--json").json()
     assert (local["can"], local["lacks"]) == (["console", "power"], {})  # type: ignore[index]
+    said = nxc("flavour", "show", "kexec").out
+    assert "kexec.machines=...  (list of text)" in said
+    assert "kexec.firmware=true  (true or false)" in said
+    assert "kexec.release=reboot  (reboot or leave)" in said
     machine = nxc("flavour", "show", "vm-ramdisk", "--json").json()
     assert {"console", "links", "power", "reboot"} <= set(machine["can"])  # type: ignore[index]
 
