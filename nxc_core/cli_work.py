@@ -10,7 +10,7 @@ import typer
 from nxc_core.cli_complete import complete_deployments
 from nxc_core.cli_context import Invocation
 from nxc_core.cli_wanted import Enough, Spread, Target, Wanted, read_policy, settle, spread
-from nxc_core.errors import ConfigError, DeployError, NxcError, UsageError
+from nxc_core.errors import ConfigError, DeployError, Interrupted, NxcError, UsageError
 
 if TYPE_CHECKING:
     from nxc_core.model import Composition
@@ -244,6 +244,8 @@ def _take_down(nxc: Invocation, ids: set[str], *, quietly: bool = False) -> None
             if quietly:
                 nxc.warn(f"{error.message} ({error.hint})")
             trouble.append(error)
+            if isinstance(error, Interrupted):
+                break
     if trouble and not quietly:
         raise trouble[0]
 

@@ -93,16 +93,21 @@ def release_all(plugins: Plugins, deployment: Deployment, op: Operation) -> None
         ) from error
     left: list[Resource] = []
     trouble: list[str] = []
+    again = f"run `nxc down {deployment.id}` again; its claims are kept"
     for rank in sorted({resource.rank for resource in op.journal.outstanding()}, reverse=True):
         of_rank = [resource for resource in reversed(op.journal.outstanding()) if resource.rank == rank]
-        kept, why = _release_rank(plugins, driver, of_rank, op)
+        try:
+            kept, why = _release_rank(plugins, driver, of_rank, op)
+        except Interrupted:
+            held = spell(op.journal.outstanding())
+            raise Interrupted(f"interrupted; perhaps still there: {held}", hint=again) from None
         left += kept
         trouble += why
     if left:
         told = f" ({'; '.join(trouble)})" if trouble else ""
         raise TeardownError(
             f"could not release {spell(left)}{told}",
-            hint=f"run `nxc down {deployment.id}` again; its claims are kept",
+            hint=again,
         )
 
 
@@ -120,6 +125,8 @@ def _release_rank(
     if theirs:
         try:
             gone |= {resource.key for resource in plugins.teardown(driver, theirs, op)}
+        except Interrupted:
+            raise
         except Exception as error:  # noqa: BLE001 - whatever a driver raises, the other ranks go on
             trouble.append(str(error) if isinstance(error, NxcError) else f"{type(error).__name__}: {error}")
     try:

@@ -12,7 +12,7 @@ from typing import Any, cast
 
 import pytest
 
-from nxc_core.errors import DeployError, TeardownError
+from nxc_core.errors import DeployError, Interrupted, TeardownError
 from nxc_core.flavour import Flavour
 from nxc_core.hookspecs import FlavourEntry, hookimpl
 from nxc_core.model import Composition, Deployment, Group, Plan, Resource
@@ -175,3 +175,14 @@ def test_empty_folders_of_projects_that_were_thrown_away_go_in_time(tmp_path: Pa
     assert used.exists() and fresh.exists() and strange.exists(), "in use, too new, not ours"
     assert (tmp_path / "fedcba9876").exists(), "no folder"
     sweep_runtime(tmp_path / "none")
+
+
+def test_an_interrupted_release_says_so_and_keeps_its_claims(op: Operation, plugins: Plugins) -> None:
+    op.claim("thing", "first", rank=1)
+    op.claim("thing", "last", rank=2)
+    refused["last"] = Interrupted("interrupted")
+    with pytest.raises(Interrupted, match="perhaps still there: thing first, thing last") as told:
+        release_all(plugins, deployment(), op)
+    assert "nxc down d" in told.value.hint
+    assert calls == [["last"]]
+    assert [one.id for one in op.journal.outstanding()] == ["first", "last"]
