@@ -63,6 +63,7 @@ def _find_machines(job: int | str | None, site: str | None, flavour: str) -> lis
         raise ConfigError(f"flavour {flavour} needs the machines of an OAR job", hint="give the job's id")
     if not str(job).isdigit():
         raise ConfigError(f"OAR job {job!r} is no number", hint="give the job's id, as oarstat shows it")
+    late.load("execo.log").logger.info("nxc: waiting for OAR job %s at %s to run", job, site or "this site")
     hosts: Any = late.load("execo_g5k").get_oar_job_nodes(int(job), site)
     if not hosts:
         raise ConfigError(
