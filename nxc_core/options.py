@@ -139,10 +139,10 @@ def type_name(kind: Any) -> str:
         return " or ".join(map(str, typing.get_args(kind)))
     if typing.get_origin(kind) is tuple:
         return f"list of {type_name(typing.get_args(kind)[0])}"
-    return _WORDS.get(kind) or getattr(kind, "__name__", str(kind))
+    return _WORDS.get(kind) or str(getattr(kind, "__name__", kind))
 
 
-_WORDS = {str: "text", bool: "true or false", int: "number", float: "number"}
+_WORDS: Mapping[Any, str] = {str: "text", bool: "true or false", int: "number", float: "number"}
 
 
 def default_text(default: Any) -> str:
