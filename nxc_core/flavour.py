@@ -48,8 +48,16 @@ class Flavour(ABC, Generic[Options]):
     """Needs it satisfies: ``kernel``, ``mount``, ``net-admin``, ``sysctl``, ..."""
     lacks: ClassVar[dict[str, str]] = {}
     """For a need it cannot satisfy, what to say beside the refusal."""
-    report: ClassVar[tuple[str, ...]] = ("cat", "/run/nxc/ready", "/proc/sys/kernel/random/boot_id")
-    """Command on a node that prints its instance id and, where a kernel was booted, the boot id."""
+    report: ClassVar[tuple[str, ...]] = (
+        "sh",
+        "-c",
+        "exec 2>/dev/null; cat /run/nxc/ready || echo; cat /proc/sys/kernel/random/boot_id /run/nxc/failed",
+    )
+    """Command on a node that prints its instance id, an empty line while it has none.
+
+    Two more lines may follow: the boot id, where a kernel was booted, and why its role cannot be applied, which
+    is final.
+    """
     patience: ClassVar[float] = 300.0
     """Seconds a node may take from boot to ready before it is given up."""
     addressing: ClassVar[Literal["nxc", "platform"]] = "nxc"

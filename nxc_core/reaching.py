@@ -231,16 +231,18 @@ def _ask(
         told = _query(flavour, node, wait, op, answering)
     if told is None:
         return None
-    instance, _, boot_id = told.strip().partition("\n")
+    instance, boot_id, cause, *_ = (*told.splitlines(), "", "", "")
+    if boot_id and boot_id.strip() in _of_no_new_boot(former.get(node.name)):
+        wait.last_seen = "it has not rebooted yet"
+        return None
+    if cause.strip():
+        return _failed(flavour, wait, f"its role cannot be applied: {cause.strip()}", op, "role")
     if instance.strip() != wait.instance:
         wait.last_seen = (
             f"it answers as another instance ({instance.strip()[:8]})"
             if instance
             else "its role is not applied yet"
         )
-        return None
-    if boot_id and boot_id.strip() in _of_no_new_boot(former.get(node.name)):
-        wait.last_seen = "it has not rebooted yet"
         return None
     return Outcome(node=node.name, state=NodeState.READY, boot_id=boot_id.strip(), machine=wait.machine)
 

@@ -148,8 +148,8 @@ class FlavourHooks(DriverContract):
 
 def proof(running: Running, name: str) -> tuple[str, str]:
     """Ask a node for its instance and boot id, by the flavour's own question."""
-    told = running.connection(name).run(running.flavour.report, check=False, timeout=60).text.strip()
-    instance, _, boot_id = told.partition("\n")
+    told = running.connection(name).run(running.flavour.report, check=False, timeout=60).text
+    instance, boot_id, *_ = (*told.splitlines(), "", "")
     return instance.strip(), boot_id.strip()
 
 

@@ -134,6 +134,14 @@ def test_a_late_node_fails_with_the_last_thing_seen(
     assert found["two"].state is NodeState.READY
 
 
+def test_a_node_that_cannot_apply_its_role_fails_with_its_own_words(op: Operation) -> None:
+    flavour = Scripted(one=["\nboot-1\nno network card has 02:00:00:00:00:01\n"], two=["instance-of-two"])
+    flavour.patience = 60  # type: ignore[misc]
+    found = deployed(flavour, op)["one"]
+    assert (found.state, found.step) == (NodeState.FAILED, "role")
+    assert found.cause == "its role cannot be applied: no network card has 02:00:00:00:00:01"
+
+
 def test_a_dead_node_fails_before_its_deadline(op: Operation) -> None:
     flavour = Scripted(one=[""], two=["instance-of-two"])
     flavour.patience = 60  # type: ignore[misc]
