@@ -55,8 +55,8 @@ class Flavour(ABC, Generic[Options]):
     )
     """Command on a node that prints its instance id, an empty line while it has none.
 
-    Two more lines may follow: the boot id, where a kernel was booted, and why its role cannot be applied, which
-    is final.
+    Two more lines may follow: the boot id, where a kernel was booted, and why its role cannot be applied,
+    which is final.
     """
     patience: ClassVar[float] = 300.0
     """Seconds a node may take from boot to ready before it is given up."""
