@@ -15,8 +15,8 @@ from attrs import frozen
 
 from nxc_core import panes
 from nxc_core.errors import PreflightError, UsageError
+from tests.command_line import Nxc, nxc, program, project
 from tests.terminal import PATIENCE, Terminal
-from tests.unit.test_cli import Nxc, nxc, program, project
 
 __all__ = ["nxc", "project"]  # fixtures
 

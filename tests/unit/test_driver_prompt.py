@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from nxc_core.script_completion import Completer
+from tests.command_line import Nxc, nxc, project
 from tests.terminal import PATIENCE, Terminal
-from tests.unit.test_cli import Nxc, nxc, project
 from tests.unit.test_connect_panes import PROGRAM
 
 __all__ = ["nxc", "project"]  # fixtures

@@ -16,7 +16,7 @@ from nxc_core.model import Event
 from nxc_core.plugins import Plugins
 from nxc_core.session import Session
 from tests import fake_plugin
-from tests.unit.test_cli import Nxc, nxc, project, start_process
+from tests.command_line import Nxc, nxc, project, start_process
 
 __all__ = ["nxc", "project"]  # fixtures
 

@@ -15,7 +15,7 @@ from nxc_core.operation import Operation
 from nxc_core.plugins import Plugins
 from nxc_core.session import Session
 from tests import fake_plugin
-from tests.unit.test_cli import Nxc, nxc, project
+from tests.command_line import Nxc, nxc, project
 
 __all__ = ["nxc", "project"]  # fixtures
 
