@@ -1,0 +1,119 @@
+"""A command in a container: what comes over its one connection, and how it ends."""
+
+from __future__ import annotations
+
+import io
+import os
+import random
+import signal
+import subprocess
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from nxc_core.process import KEPT
+from nxc_docker.connection import EngineConnection
+from nxc_docker.exec import _END, STDERR, STDOUT, Unheard, _Streams
+from tests.docker_stubs import engine_of
+
+
+def frames(*parts: tuple[int, bytes]) -> bytes:
+    return b"".join(bytes([number, 0, 0, 0]) + len(part).to_bytes(4, "big") + part for number, part in parts)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_streams_are_told_apart_however_they_are_cut(seed: int) -> None:
+    dice = random.Random(seed)
+    body = [(dice.choice((STDOUT, STDERR)), dice.randbytes(dice.randint(0, 300))) for _ in range(30)]
+    data = frames((STDOUT, b"42"), (STDOUT, b"\n"), *body)
+    streams = _Streams(write=None)
+    while data:
+        size = dice.randint(1, 200)
+        streams.feed(data[:size])
+        data = data[size:]
+    assert streams.pid == "42"
+    for number in (STDOUT, STDERR):
+        assert streams.text(number) == b"".join(part for one, part in body if one == number)
+
+
+def test_an_engines_complaint_is_no_output() -> None:
+    streams = _Streams(write=None)
+    streams.feed(frames((STDOUT, b"OCI runtime exec failed: "), (STDERR, b"no sh")))
+    assert streams.pid == ""
+    assert streams.text(STDOUT) == b""
+    assert streams.text(STDERR) == b"OCI runtime exec failed: no sh"
+
+
+def test_output_may_go_to_a_file() -> None:
+    sink = io.BytesIO()
+    streams = _Streams(write=sink.write)
+    streams.feed(frames((STDOUT, b"7\nfirst"), (STDERR, b"aside"), (STDOUT, b" second")))
+    assert sink.getvalue() == b"first second"
+    assert streams.text(STDERR) == b"aside"
+
+
+def test_output_may_be_heard_as_it_comes() -> None:
+    heard: list[tuple[str, bytes]] = []
+    streams = _Streams(write=None, on_data=lambda stream, data: heard.append((stream, data)))
+    streams.feed(frames((STDOUT, b"42"), (STDOUT, b"\n"), (STDOUT, b"one"), (STDERR, b"two")))
+    assert heard == [("stdout", b"one"), ("stderr", b"two")], "the pid is for nxc"
+    streams.feed(frames((STDOUT, b"x" * 100_000)))
+    assert streams.text(STDOUT) == b"x" * KEPT, "only the end is kept of what was heard"
+
+
+def test_who_cannot_hear_is_told_apart_from_a_lost_engine() -> None:
+    def fail(stream: str, data: bytes) -> None:
+        raise BrokenPipeError(32, "Broken pipe")
+
+    streams = _Streams(write=None, on_data=fail)
+    with pytest.raises(Unheard) as caught:
+        streams.feed(frames((STDOUT, b"42\nword")))
+    assert isinstance(caught.value.__cause__, BrokenPipeError)
+
+
+def test_what_is_late_is_ended_with_all_it_started() -> None:
+    """The script that runs in a container, here: it ends a session, and nothing else."""
+    script = "trap '' TERM; sleep 300 & env -i sleep 300 & echo; wait"
+    with (
+        subprocess.Popen(("sh", "-c", script), start_new_session=True, stdout=subprocess.PIPE) as late,
+        subprocess.Popen(("sleep", "300"), start_new_session=True) as other,
+    ):
+        assert late.stdout is not None
+        late.stdout.readline()
+        try:
+            for name in ("TERM", "KILL"):
+                subprocess.run(("/bin/sh", "-c", _END, str(late.pid), name), check=True, timeout=60)
+            assert late.wait(timeout=60) == -signal.SIGKILL
+            assert _members(late.pid) == []
+            assert other.poll() is None, "a stranger's process was ended"
+        finally:
+            other.kill()
+            for pid in _members(late.pid):
+                os.kill(pid, signal.SIGKILL)
+
+
+def _members(session: int) -> list[int]:
+    end = time.monotonic() + 10
+    while True:
+        found = []
+        for path in Path("/proc").glob("[0-9]*/stat"):
+            try:
+                words = path.read_text().rpartition(")")[2].split()
+            except OSError:
+                continue
+            if words[3] == str(session) and words[0] != "Z":
+                found.append(int(path.parent.name))
+        if not found or time.monotonic() > end:
+            return found
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize(("terminal", "option"), [(True, "-it"), (False, "-i")])
+def test_a_shell_has_a_terminal_where_there_is_one(
+    monkeypatch: pytest.MonkeyPatch, terminal: bool, option: str
+) -> None:
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(isatty=lambda: terminal))
+    argv = EngineConnection(engine_of(), "web-1-a").shell_argv(("id",))
+    assert argv == ("docker", "exec", option, "web-1-a", "id")
