@@ -8,14 +8,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.unit.test_nix_debian import CASES, REAL_LIB, Document, Evaluator, has_lines
+from tests.debian_evaluator import CASES, REAL_LIB, Document, Evaluator, has_lines, nix
+
+__all__ = ["nix"]  # fixtures
 
 BAD = tomllib.loads((CASES / "bad-services.toml").read_text())
-
-
-@pytest.fixture(scope="module")
-def nix(tmp_path_factory: pytest.TempPathFactory) -> Evaluator:
-    return Evaluator(tmp_path_factory.mktemp("nix"))
 
 
 @pytest.fixture(scope="module")
