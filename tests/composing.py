@@ -9,6 +9,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+import pytest
 from attrs import frozen
 
 from tests.standin import NIX, ROOT, materialise, nix_path
@@ -82,3 +83,8 @@ def make_library(home: Path) -> Library:
     (folder / "role.nix").write_text('{ pkgs, ... }: { environment.etc.byPath.text = "yes"; }\n')
     (folder / "composition.nix").write_text("{ pkgs, ... }: { roles.foo = ./role.nix; }\n")
     return Library(home=folder, nixpkgs=nixpkgs)
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Library:
+    return make_library(tmp_path_factory.mktemp("compose"))

@@ -6,14 +6,10 @@ import json
 
 import pytest
 
-from tests.composing import BAD, NUR, Library, make_library
+from tests.composing import BAD, NUR, Library, library
 from tests.standin import nix_path
 
-
-@pytest.fixture(scope="module")
-def library(tmp_path_factory: pytest.TempPathFactory) -> Library:
-    return make_library(tmp_path_factory.mktemp("compose"))
-
+__all__ = ["library"]  # fixtures
 
 SETUP = """
 [project]
