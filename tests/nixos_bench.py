@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pytest
 from attrs import define, field
 
 from nxc_core import paths
@@ -17,7 +18,7 @@ from nxc_core.state import Journal
 from nxc_nixos.answers import Evaluated
 from nxc_nixos.base import NixosBase
 from nxc_nixos.options import NixosOptions
-from tests.standin import StandIn
+from tests.standin import StandIn, set_variables, stand_in
 
 RAMDISK = Kind("ramdisk")
 GUEST = Guest(console="ttyS0", kernel_modules=("virtio_pci", "virtio_net", "qemu_fw_cfg"), seed="fw_cfg")
@@ -35,6 +36,7 @@ in
   testScript = "alpha.succeed('true')";
 }
 """
+ALL = ["alpha", "beta", "gamma"]
 
 
 @define(kw_only=True)
@@ -110,3 +112,19 @@ def plain(standin: StandIn, folder: Path, text: str = THREE, **files: str) -> Be
     for name, content in files.items():
         (folder / name.replace("_nix", ".nix").replace("_txt", ".txt")).write_text(content)
     return Bench(folder=folder, standin=standin, options={"nixpkgs": str(standin.nixpkgs)})
+
+
+@pytest.fixture(scope="module")
+def standin(tmp_path_factory: pytest.TempPathFactory) -> StandIn:
+    return stand_in(tmp_path_factory.mktemp("standin"))
+
+
+@pytest.fixture
+def bench(standin: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    """A project of three roles, evaluated once."""
+    set_variables(monkeypatch, standin.variables())
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    found = plain(standin, tmp_path / "project")
+    found.evaluate()
+    assert found.roles() == ALL
+    return found

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 import sqlite3
 from pathlib import Path
@@ -11,30 +10,11 @@ from typing import Any
 
 import pytest
 
-from nxc_core.errors import ConfigError, StateError
 from nxc_core.model import Container, Guest, Kind
 from nxc_nixos import nix
-from tests import nixos_bench
-from tests.nixos_bench import GUEST, RAMDISK, THREE, Bench
-from tests.standin import StandIn, flake_project, set_variables, stand_in
+from tests.nixos_bench import ALL, GUEST, RAMDISK, THREE, Bench, bench, standin
 
-ALL = ["alpha", "beta", "gamma"]
-
-
-@pytest.fixture(scope="module")
-def standin(tmp_path_factory: pytest.TempPathFactory) -> StandIn:
-    return stand_in(tmp_path_factory.mktemp("standin"))
-
-
-@pytest.fixture
-def bench(standin: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
-    """A project of three roles, evaluated once."""
-    set_variables(monkeypatch, standin.variables())
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    found = nixos_bench.plain(standin, tmp_path / "project")
-    found.evaluate()
-    assert found.roles() == ALL
-    return found
+__all__ = ["bench", "standin"]  # fixtures
 
 
 def test_nothing_changed_evaluates_nothing(bench: Bench) -> None:
@@ -240,61 +220,7 @@ def test_an_edit_during_the_evaluation_is_not_kept_as_what_was_before(
     assert bench.evaluate().parts["beta"] != other.parts["beta"]
 
 
-def test_what_the_users_flags_let_in_is_not_kept(bench: Bench) -> None:
-    more = bench.folder.parent / "more"
-    more.mkdir()
-    (more / "x.nix").write_text('"1"')
-    bench.options["flags"] = f"-I more={more}"
-    bench.edit('"b"', "import <more/x.nix>")
-    before = bench.evaluate()
-    (more / "x.nix").write_text('"2"')
-    assert bench.evaluate().parts["beta"] != before.parts["beta"]
-    assert bench.fingerprint() != bench.fingerprint()
-
-
-def test_flags_that_turn_nix_into_something_else_are_said(bench: Bench) -> None:
-    bench.options["flags"] = "--xml"
-    with pytest.raises(ConfigError, match="printed no JSON"):
-        bench.evaluate()
-
-
-def test_the_commit_of_nixpkgs_is_part_of_it(bench: Bench) -> None:
-    head = bench.standin.nixpkgs / ".git" / "HEAD"
-    head.parent.mkdir()
-    before = bench.fingerprint()
-    try:
-        head.write_text("0" * 40)
-        assert bench.fingerprint() != before
-    finally:
-        shutil.rmtree(head.parent)
-
-
-def test_what_is_impure_is_so_without_a_cache(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    (bench.folder.parent / "file").write_text("")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(bench.folder.parent / "file"))
-    bench.edit('"b"', "toString builtins.currentTime")
-    base, op = bench.base(), bench.op()
-    base.examine(bench.request(base, op), op)
-    recorded = base.fingerprint(bench.source, RAMDISK, GUEST, op)
-    assert bench.fingerprint() != recorded
-
-
-def test_the_fingerprint_follows_what_may_change_the_result(bench: Bench) -> None:
-    before = bench.fingerprint()
-    assert bench.fingerprint() == before
-    bench.edit('"b"', '"other"')
-    changed = bench.fingerprint()
-    assert changed != before
-    (bench.standin.nixpkgs / "new-file").write_text("")
-    try:
-        assert bench.fingerprint() != changed, "nixpkgs outside a store is looked through"
-    finally:
-        (bench.standin.nixpkgs / "new-file").unlink()
-    bench.options["setup_params"] = ("a=1",)
-    assert bench.fingerprint() != changed
-    bench.options = {**bench.options, "setup_params": (), "jobs": 7, "show_trace": True}
-    shown = bench.fingerprint()
-    assert bench.fingerprint() == shown, "how a thing is evaluated does not count"
+# What is not there any more
 
 
 def test_a_derivation_that_was_collected_is_written_again(bench: Bench) -> None:
@@ -337,79 +263,6 @@ def test_a_collected_result_makes_another_fingerprint(bench: Bench) -> None:
     assert base.fingerprint(bench.source, RAMDISK, GUEST, op) != bench.fingerprint()
 
 
-# What cannot be digested
-
-
-@pytest.mark.parametrize(
-    ("text", "told"),
-    [
-        ('builtins.getEnv "HOME"', "getEnv in composition.nix"),
-        ("toString builtins.currentTime", "currentTime in composition.nix"),
-        ('builtins.readFile "/etc/hostname"', "access to absolute path '/etc/hostname'"),
-        ("builtins.readFile ../outside.txt", "outside.txt is outside the project"),
-        ('if builtins.pathExists ../outside.txt then "y" else "n"', "outside.txt is outside the project"),
-        ("builtins.readFile ./.git/refs/heads/main", "which git or a tool keeps"),
-        ('builtins.readFile (./. + "/.git/refs/heads/main")', "which git or a tool keeps"),
-        ("toString __currentTime", "currentTime in composition.nix"),
-        (
-            "let inherit (builtins) fetchurl; in toString (builtins.isNull fetchurl)",
-            "fetchurl in composition.nix",
-        ),
-    ],
-)
-def test_what_is_impure_is_evaluated_each_time_with_a_word(bench: Bench, text: str, told: str) -> None:
-    (bench.folder.parent / "outside.txt").write_text("out")
-    (bench.folder / ".git/refs/heads").mkdir(parents=True)
-    (bench.folder / ".git/refs/heads/main").write_text("1")
-    bench.edit('"b"', text)
-    bench.evaluate()
-    assert any(told in warning for warning in bench.warnings()), bench.warnings()
-    assert "beta" in bench.roles()
-    bench.evaluate()
-    assert bench.roles() == ALL, "nothing of it is kept"
-    assert bench.fingerprint() != bench.fingerprint()
-
-
-def test_pure_refuses_what_is_impure(bench: Bench) -> None:
-    bench.options["pure"] = True
-    bench.edit('"b"', 'builtins.readFile "/etc/hostname"')
-    with pytest.raises(ConfigError) as told:
-        bench.evaluate()
-    assert "/etc/hostname" in told.value.message
-
-
-def test_the_environment_is_not_seen_unless_asked_for(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MINE", "seen")
-    bench.edit('"b"', '(import ./hidden.nix) ("get" + "Env") "MINE"')
-    (bench.folder / "hidden.nix").write_text("name: builtins.${name}")
-    assert bench.evaluate() == (pure := bench.evaluate())
-    bench.options["impure"] = True
-    free = bench.evaluate()
-    assert free.parts["beta"] != pure.parts["beta"]
-    assert free.parts["alpha"] == pure.parts["alpha"]
-
-
-# A flake that is a folder of a repository
-
-
-def test_a_flake_sees_the_files_around_it_change(standin: StandIn, bench: Bench) -> None:
-    found = nixos_bench.Bench(folder=bench.folder.parent / "repository" / "inner", standin=standin)
-    source = bench.folder.parent / "source"
-    source.mkdir()
-    text = THREE.replace('"b"', "builtins.readFile ../common.txt")
-    (source / "composition.nix").write_text(text)
-    flake_project(standin, found.folder, source)
-    common = found.folder.parent / "common.txt"
-    common.write_text("1")
-    for words in (("init", "-q"), ("add", ".")):
-        standin.run("git", "-C", str(common.parent), *words)
-    before, seen = found.evaluate(), found.fingerprint()
-    assert (found.evaluate(), found.fingerprint()) == (before, seen)
-    common.write_text("2")
-    assert found.fingerprint() != seen
-    assert found.evaluate().parts["beta"] != before.parts["beta"]
-
-
 @pytest.mark.parametrize("text", ["", "{", "[]", "3", '{"schema": "nxc.nixos.cache/2", "value": {}}'])
 def test_a_damaged_cache_is_none(bench: Bench, text: str) -> None:
     before = bench.evaluate()
@@ -423,41 +276,3 @@ def test_a_systems_name_may_be_no_word_of_nix(bench: Bench) -> None:
     bench.edit('environment.etc."beta"', 'system.name = "a=b"; environment.etc."beta"')
     found = bench.evaluate()
     assert "a=b" in str(found.parts["beta"].derivations["toplevel"])
-
-
-@pytest.fixture
-def flake(bench: Bench) -> Bench:
-    """The same project as a flake that no git keeps."""
-    folder = bench.folder.parent / "flake"
-    flake_project(bench.standin, folder, bench.folder)
-    return Bench(folder=folder, standin=bench.standin)
-
-
-def test_a_damaged_copy_of_a_flake_is_made_again(flake: Bench) -> None:
-    before = flake.evaluate()
-    cache = flake.base()._answers(flake.source, flake.op()).cache.folder
-    (tree,) = (cache / "trees").iterdir()
-    (tree / "composition.nix").write_text("{ roles.other = { }; }")
-    (tree / "flake.nix").unlink()
-    shutil.rmtree(cache / "package")
-    shutil.rmtree(cache / "part")
-    shutil.rmtree(cache / "reading")
-    assert flake.evaluate() == before
-
-
-def test_old_copies_of_a_flake_are_removed(flake: Bench) -> None:
-    flake.evaluate()
-    trees = flake.base()._answers(flake.source, flake.op()).cache.folder / "trees"
-    (old,) = trees.iterdir()
-    os.utime(old, (0, 0))
-    flake.edit('"c"', '"changed"')
-    flake.evaluate()
-    (new,) = trees.iterdir()
-    assert new != old
-
-
-def test_no_room_for_a_copy_of_a_flake_is_said(flake: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    (flake.folder.parent / "file").write_text("")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(flake.folder.parent / "file"))
-    with pytest.raises(StateError, match="cannot be copied"):
-        flake.evaluate()
