@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import json
 import pwd
@@ -19,82 +18,13 @@ from pathlib import Path
 import pytest
 
 from nxc_core.errors import BuildError, ConfigError, NxcError, PreflightError
-from nxc_core.model import LAYERS, RAMDISK, ROOTFS_TAR, Artifact, BuildRequest, Event, Guest, Kind
-from nxc_core.operation import Operation
-from nxc_core.state import Journal
+from nxc_core.model import LAYERS, RAMDISK, ROOTFS_TAR, Guest
 from nxc_debian.base import DebianBase
 from nxc_debian.options import DebianOptions
+from tests import debian_bench
+from tests.debian_bench import EVENTS, GUEST, build, layers_made, operation, write
 
 pytestmark = [pytest.mark.live]
-
-GUEST = Guest(kernel_modules=("virtio_net",), seed="fw_cfg")
-FEATURES = """
-{ pkgs, lib, ... }:
-let
-  brick = pkgs.writeShellScriptBin "brick" ''exec ${pkgs.hello}/bin/hello "$@"'';
-  made = pkgs.runCommand "made" { nativeBuildInputs = [ pkgs.jq ]; WORD = "bar"; } ''
-    mkdir -p $out/bin
-    echo "{\\"a\\": \\"$WORD\\"}" | jq -r .a > $out/value
-    printf '#!/bin/sh\\necho made\\n' > $out/bin/made
-    chmod +x $out/bin/made
-    test ! -e /sys/class/net/eth0
-  '';
-  joined = pkgs.symlinkJoin { name = "joined"; paths = [ brick made ]; postBuild = "echo x > $out/post"; };
-in
-{
-  roles = {
-    full = {
-      environment.systemPackages = [ brick joined ];
-      environment.etc."folder".source = ./folder;
-      environment.etc."conf" = { text = "run=${./run.sh}"; mode = "0640"; user = "alice";
-        group = "wheel"; };
-      users.groups.wheel.gid = 1234;
-      users.users.alice = { isNormalUser = true; uid = 4321; extraGroups = [ "wheel" ]; };
-      systemd.services.hello = { script = "${./run.sh}"; wantedBy = [ "multi-user.target" ]; };
-      services.nginx.enable = true;
-      boot.kernelParams = [ "quiet" ];
-    };
-    quiet.environment.systemPackages = [ pkgs.nginx-light ];
-    twin.environment.systemPackages = [ pkgs.nginx-light ];
-  };
-  testScript = "pass";
-}
-"""
-
-
-def operation(folder: Path, cache: Path, *, offline: bool = False) -> Operation:
-    folder.mkdir(parents=True, exist_ok=True)
-    return Operation(
-        dir=folder,
-        runtime=folder,
-        cache=cache / "nxc",
-        journal=Journal(folder / "journal.jsonl"),
-        emit=EVENTS.append,
-        cancel=threading.Event(),
-        offline=offline,
-    )
-
-
-EVENTS: list[Event] = []
-
-
-def write(project: Path, text: str = FEATURES) -> Path:
-    (project / "folder").mkdir(parents=True, exist_ok=True)
-    (project / "folder" / "data").write_text("data\n")
-    (project / "run.sh").write_text("#!/bin/sh\necho run\n")
-    (project / "run.sh").chmod(0o755)
-    (project / "nxc.toml").touch()
-    (project / "composition.nix").write_text(text)
-    return project / "composition.nix"
-
-
-def build(source: Path, kind: Kind, op: Operation, guest: Guest = GUEST, **options: object) -> Artifact:
-    base = DebianBase(DebianOptions(**options))  # type: ignore[arg-type]
-    return base.build(BuildRequest(composition=base.read(source, op), kind=kind, guest=guest), op)
-
-
-def layers_made(since: int) -> list[str]:
-    return [str(event.data["layer"]) for event in EVENTS[since:] if event.data.get("done")]
 
 
 @pytest.fixture(scope="module")
@@ -225,14 +155,6 @@ def test_a_driver_that_servers_do_not_have_brings_the_whole_kernel(
     assert {"snd-dummy", "cfg80211", "nouveau"} <= listed["snd_dummy"]
 
 
-def digests(artifact: Artifact) -> dict[str, str]:
-    found = {}
-    for path in artifact.paths():
-        with path.open("rb") as stream:
-            found[path.name] = hashlib.file_digest(stream, "sha256").hexdigest()
-    return found
-
-
 SCRIPT = """
 import json, sys
 from pathlib import Path
@@ -241,9 +163,10 @@ import importlib.util
 spec = importlib.util.spec_from_file_location("shared", sys.argv[2])
 shared = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(shared)
+from nxc_core.model import RAMDISK, ROOTFS_TAR
 project, cache = Path(sys.argv[3]), Path(sys.argv[4])
 found = {}
-for kind in (shared.RAMDISK, shared.ROOTFS_TAR):
+for kind in (RAMDISK, ROOTFS_TAR):
     op = shared.operation(project / ".nxc", cache)
     found |= shared.digests(shared.build(project / "composition.nix", kind, op, scratch=sys.argv[5]))
 print(json.dumps(found))
@@ -271,7 +194,6 @@ def importable() -> list[str]:
         "cattrs",
         "pluggy",
         "typing_extensions",
-        "pytest",
     ):
         spec = importlib.util.find_spec(name)
         assert spec is not None and spec.origin is not None, name
@@ -297,7 +219,7 @@ def test_root_and_an_ordinary_user_build_the_same_bytes(
         shutil.copytree(shared_cache / "nxc/debian/apt", place / "cache/nxc/debian/apt")
         if who is as_user:
             subprocess.run(["chown", "-R", user.pw_name, home], check=True)
-        argv = [*who, "-c", SCRIPT, json.dumps(importable()), __file__]
+        argv = [*who, "-c", SCRIPT, json.dumps(importable()), debian_bench.__file__]
         argv += [str(place / "project"), str(place / "cache"), scratch]
         done = subprocess.run(argv, capture_output=True, text=True, timeout=1200, check=False, cwd="/")
         assert done.returncode == 0, done.stderr[-3000:]
