@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import tempfile
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,6 +46,18 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     return report
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _runtime() -> Iterator[None]:
+    """Give a run a runtime folder of its own, short enough for sockets; what is in it at the end stays."""
+    given = tempfile.mkdtemp(prefix="nxr-")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_RUNTIME_DIR", given)
+        yield
+    for folder, _, _ in os.walk(given, topdown=False):
+        with contextlib.suppress(OSError):
+            Path(folder).rmdir()
+
+
 @pytest.fixture(autouse=True)
 def _isolate(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Keep the user's own configuration, cache and variables out of tests."""
@@ -54,7 +68,6 @@ def _isolate(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monke
     for name, folder in (("XDG_CACHE_HOME", "cache"), ("XDG_CONFIG_HOME", "config")):
         (home / folder).mkdir()
         monkeypatch.setenv(name, str(home / folder))
-    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
     monkeypatch.delenv("NIX_REMOTE", raising=False)
     yield
 

@@ -179,7 +179,8 @@ class Engine:
         ]
 
     def _environment(self) -> dict[str, str]:
-        given = {key: value for key, value in os.environ.items() if not key.startswith("DOCKER_")}
+        foreign = ("DOCKER_", "XDG_RUNTIME_DIR")
+        given = {key: value for key, value in os.environ.items() if not key.startswith(foreign)}
         if self.name == "docker":
             return given
         for name, text in (("containers.conf", _PODMAN), ("storage.conf", _STORAGE)):
