@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import threading
 from pathlib import Path
 
 from nxc_core.model import Artifact, BuildRequest, Event, Guest, Kind
 from nxc_core.operation import Operation
-from nxc_core.state import Journal
 from nxc_debian.base import DebianBase
 from nxc_debian.options import DebianOptions
+from tests.operations import operation_in
 
 GUEST = Guest(kernel_modules=("virtio_net",), seed="fw_cfg")
 FEATURES = """
@@ -50,15 +49,7 @@ EVENTS: list[Event] = []
 
 def operation(folder: Path, cache: Path, *, offline: bool = False) -> Operation:
     folder.mkdir(parents=True, exist_ok=True)
-    return Operation(
-        dir=folder,
-        runtime=folder,
-        cache=cache / "nxc",
-        journal=Journal(folder / "journal.jsonl"),
-        emit=EVENTS.append,
-        cancel=threading.Event(),
-        offline=offline,
-    )
+    return operation_in(folder, cache=cache / "nxc", hear=EVENTS.append, offline=offline)
 
 
 def write(project: Path, text: str = FEATURES) -> Path:

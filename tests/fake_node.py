@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -32,7 +31,7 @@ from nxc_core.model import (
 from nxc_core.operation import Operation
 from nxc_core.process import Completed
 from nxc_core.running import Running
-from nxc_core.state import Journal
+from tests.operations import operation_in
 
 SYSTEMCTL = """#!/bin/bash
 cd "$NODE"
@@ -151,15 +150,7 @@ class FakeRunning(Mapping[str, NodeHandle]):
         self.events: list[Event] = []
         self.flavour = flavour or Able(NoOptions())
         self.files: Mapping[str, Path] = {}
-        self.op = Operation(
-            dir=folder,
-            runtime=folder,
-            cache=folder,
-            journal=Journal(folder / "journal.jsonl"),
-            emit=self.events.append,
-            cancel=threading.Event(),
-            name="fake",
-        )
+        self.op = operation_in(folder, "fake", hear=self.events.append)
         self.composition = Composition(
             name="fake",
             base="fake",

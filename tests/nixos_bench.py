@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,10 +13,10 @@ from attrs import define, field
 from nxc_core import paths
 from nxc_core.model import BuildRequest, Composition, Event, Guest, Kind
 from nxc_core.operation import Operation
-from nxc_core.state import Journal
 from nxc_nixos.answers import Evaluated
 from nxc_nixos.base import NixosBase
 from nxc_nixos.options import NixosOptions
+from tests.operations import operation_in
 from tests.standin import StandIn, set_variables, stand_in
 
 RAMDISK = Kind("ramdisk")
@@ -53,16 +52,7 @@ class Bench:
 
     def op(self, *, dry: bool = False) -> Operation:
         work = Path(tempfile.mkdtemp(dir=self.standin.home))
-        return Operation(
-            dir=work,
-            runtime=work,
-            cache=paths.cache_dir(),
-            journal=Journal(work / "journal.jsonl"),
-            emit=self.events.append,
-            cancel=threading.Event(),
-            dry=dry,
-            name="bench",
-        )
+        return operation_in(work, "bench", cache=paths.cache_dir(), hear=self.events.append, dry=dry)
 
     @property
     def source(self) -> Path:

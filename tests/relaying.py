@@ -6,7 +6,6 @@ import contextlib
 import os
 import shutil
 import sys
-import threading
 import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,8 +16,8 @@ from attrs import define, field
 from nxc_core.commands import Command
 from nxc_core.model import Event
 from nxc_core.operation import Operation
-from nxc_core.state import Journal
 from nxc_kexec.broadcast import Target
+from tests.operations import operation_in
 
 Language = Literal["perl", "python"]
 SLOWLY = """import os, subprocess, sys, time
@@ -36,14 +35,7 @@ sys.exit(sink.returncode)
 def operation(folder: Path, hear: Callable[[Event], None] = lambda event: None) -> Operation:
     """Return an operation of its own."""
     (folder / "run").mkdir(exist_ok=True)
-    return Operation(
-        dir=folder,
-        runtime=folder / "run",
-        cache=folder,
-        journal=Journal(folder / "journal"),
-        emit=hear,
-        cancel=threading.Event(),
-    )
+    return operation_in(folder, runtime=folder / "run", hear=hear)
 
 
 def only(folder: Path, *programs: str) -> Path:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import secrets
 import tarfile
-import threading
 from pathlib import Path
 
 import pytest
@@ -13,9 +12,9 @@ import pytest
 from nxc_core.errors import BuildError
 from nxc_core.model import LAYERS, BuildRequest, Guest, Layer
 from nxc_core.operation import Operation
-from nxc_core.state import Journal
 from nxc_debian.base import DebianBase
 from nxc_debian.options import DebianOptions
+from tests.operations import operation_in
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(900)]
 
@@ -26,14 +25,7 @@ GUEST = Guest(ssh=False, kernel=False, root="container", seed="mount")
 def op(tmp_path: Path, shared_cache: Path) -> Operation:
     folder = tmp_path / ".nxc"
     folder.mkdir()
-    return Operation(
-        dir=folder,
-        runtime=folder,
-        cache=shared_cache / "nxc",
-        journal=Journal(folder / "journal.jsonl"),
-        emit=lambda _: None,
-        cancel=threading.Event(),
-    )
+    return operation_in(folder, cache=shared_cache / "nxc")
 
 
 def build(folder: Path, role: str, op: Operation) -> Layer:

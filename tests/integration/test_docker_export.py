@@ -6,7 +6,6 @@ import json
 import shutil
 import stat
 import subprocess
-import threading
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -45,13 +44,13 @@ from nxc_core.plugins import Plugins
 from nxc_core.running import Running
 from nxc_core.script import run_script
 from nxc_core.session import Session
-from nxc_core.state import Journal
 from nxc_debian.base import DebianBase
 from nxc_debian.options import DebianOptions
 from nxc_docker import compose, engine as engines, export, images
 from nxc_docker.options import DockerOptions
 from nxc_docker.profile import flags
 from tests.engines import Engine as Service
+from tests.operations import operation_in
 
 pytestmark = [pytest.mark.live, pytest.mark.root, pytest.mark.timeout(900)]
 
@@ -71,15 +70,7 @@ def run(*argv: str, cwd: Path | None = None, check: bool = True) -> str:
 
 def operation(folder: Path, cache: Path) -> Operation:
     folder.mkdir(parents=True, exist_ok=True)
-    return Operation(
-        dir=folder,
-        runtime=folder,
-        cache=cache / "nxc",
-        journal=Journal(folder / "journal.jsonl"),
-        emit=lambda event: None,
-        cancel=threading.Event(),
-        name="x",
-    )
+    return operation_in(folder, "x", cache=cache / "nxc")
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,6 @@ import io
 import json
 import secrets
 import tarfile
-import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,11 +19,11 @@ from docker import errors as sdk
 from nxc_core.errors import BuildError, DeployError, Interrupted
 from nxc_core.model import CLOSURE, LAYERS, Artifact, Event, Layer, NodeSpec, Plan, RoleBoot
 from nxc_core.operation import Operation
-from nxc_core.state import Journal
 from nxc_docker import archive, engine as engines, images
 from nxc_docker.engine import Engine
 from nxc_docker.options import DockerOptions
 from tests.engines import Engine as Service
+from tests.operations import operation_in
 
 pytestmark = [pytest.mark.live, pytest.mark.root]
 
@@ -85,15 +84,7 @@ class Bench:
 @pytest.fixture
 def bench(tmp_path: Path) -> Bench:
     events: list[Event] = []
-    op = Operation(
-        dir=tmp_path,
-        runtime=tmp_path,
-        cache=tmp_path / "cache",
-        journal=Journal(tmp_path / "journal.jsonl"),
-        emit=events.append,
-        cancel=threading.Event(),
-        name="x",
-    )
+    op = operation_in(tmp_path, "x", cache=tmp_path / "cache", hear=events.append)
     return Bench(folder=tmp_path, op=op, events=events, mark=secrets.token_hex(8))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from pathlib import Path
 
 import pytest
@@ -27,6 +26,7 @@ from nxc_core.model import (
 from nxc_core.operation import Operation
 from nxc_core.state import Journal
 from tests.fake_machines import Addressed, Machines, Own, plan_of
+from tests.operations import operation_in
 
 told: list[Event] = []
 
@@ -34,15 +34,7 @@ told: list[Event] = []
 @pytest.fixture
 def op(tmp_path: Path) -> Operation:
     told.clear()
-    return Operation(
-        dir=tmp_path,
-        runtime=tmp_path,
-        cache=tmp_path,
-        journal=Journal(tmp_path / "journal.jsonl"),
-        emit=told.append,
-        cancel=threading.Event(),
-        name="d",
-    )
+    return operation_in(tmp_path, "d", hear=told.append)
 
 
 def states(op: Operation) -> dict[str, str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,10 +11,10 @@ import pytest
 
 from nxc_core.errors import BuildError, ConfigError
 from nxc_core.operation import Operation
-from nxc_core.state import Journal
 from nxc_debian import apt, debs, lock, resolution
 from nxc_debian.apt import Apt
 from nxc_debian.lock import Lock, Package, PackageSet
+from tests.operations import operation_in
 
 
 def package(name: str, version: str = "1.0") -> Package:
@@ -107,14 +106,7 @@ def mirror(monkeypatch: pytest.MonkeyPatch) -> Mirror:
 
 @pytest.fixture
 def op(tmp_path: Path) -> Operation:
-    return Operation(
-        dir=tmp_path,
-        runtime=tmp_path,
-        cache=tmp_path / "cache",
-        journal=Journal(tmp_path / "journal.jsonl"),
-        emit=lambda _: None,
-        cancel=threading.Event(),
-    )
+    return operation_in(tmp_path, cache=tmp_path / "cache")
 
 
 def resolver(tmp_path: Path, **more: Any) -> resolution.Resolver:

@@ -10,9 +10,8 @@ from pathlib import Path
 import pytest
 
 from nxc_core.errors import BuildError
-from nxc_core.operation import Operation
-from nxc_core.state import Journal
 from nxc_debian import apt, sources
+from tests.operations import operation_in
 
 MIRROR = "http://debian.invalid/debian"  # RFC 2606: no such host, so only a proxy can be asked
 
@@ -51,15 +50,7 @@ def test_what_leaves_the_machine_goes_through_the_proxy(
         settings = tmp_path / "apt.conf"
         settings.write_text(f'Acquire::http::Proxy "{address}";\n')
         monkeypatch.setenv("APT_CONFIG", str(settings))
-    op = Operation(
-        dir=tmp_path,
-        runtime=tmp_path,
-        cache=tmp_path,
-        journal=Journal(tmp_path / "journal.jsonl"),
-        emit=lambda _event: None,
-        cancel=threading.Event(),
-        name="proxy",
-    )
+    op = operation_in(tmp_path, "proxy")
     found = apt.prepare(tmp_path, sources.choose(MIRROR, "bookworm"), "amd64", op)
     with pytest.raises(BuildError):
         apt.update(found, op)

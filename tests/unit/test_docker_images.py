@@ -9,7 +9,6 @@ import json
 import os
 import shutil
 import tarfile
-import threading
 from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,9 +20,9 @@ from attrs import evolve
 from nxc_core.errors import BuildError, ConfigError, Interrupted, PreflightError
 from nxc_core.model import CLOSURE, LAYERS, RAMDISK, Artifact, Layer, RoleBoot
 from nxc_core.operation import Operation
-from nxc_core.state import Journal
 from nxc_docker import archive, images
 from nxc_docker.archive import CHUNK, Image, Sheet
+from tests.operations import operation_in
 
 GONE = "gone"
 OPAQUE = {"SCHILY.xattr.trusted.overlay.opaque": "y"}
@@ -32,14 +31,7 @@ CAPABILITY = {"SCHILY.xattr.security.capability": "\x01cap"}
 
 @pytest.fixture
 def op(tmp_path: Path) -> Operation:
-    return Operation(
-        dir=tmp_path,
-        runtime=tmp_path,
-        cache=tmp_path / "cache",
-        journal=Journal(tmp_path / "journal.jsonl"),
-        emit=lambda event: None,
-        cancel=threading.Event(),
-    )
+    return operation_in(tmp_path, cache=tmp_path / "cache")
 
 
 def pack(path: Path, content: Mapping[str, Any]) -> Path:

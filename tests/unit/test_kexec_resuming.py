@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from pathlib import Path
 
 import pytest
@@ -10,26 +9,18 @@ import pytest
 from nxc_core import CommandError, Interrupted
 from nxc_core.model import Artifact, Kind, NodeSpec, RoleBoot
 from nxc_core.operation import Operation
-from nxc_core.state import Journal
 from nxc_kexec import claims, deploying, images
 from nxc_kexec.facts import Facts
 from nxc_kexec.machines import Contact
 from nxc_kexec.options import KexecOptions
 from nxc_kexec.trouble import Trouble
 from nxc_kexec.watch import Watch
+from tests.operations import operation_in
 
 
 @pytest.fixture
 def op(tmp_path: Path) -> Operation:
-    return Operation(
-        dir=tmp_path,
-        runtime=tmp_path,
-        cache=tmp_path,
-        journal=Journal(tmp_path / "journal.jsonl"),
-        emit=lambda event: None,
-        cancel=threading.Event(),
-        name="web-1",
-    )
+    return operation_in(tmp_path, "web-1")
 
 
 @pytest.mark.parametrize("before", ["", "a"])

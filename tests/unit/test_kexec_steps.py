@@ -16,13 +16,13 @@ from nxc_core import ConfigError, Interrupted, PreflightError
 from nxc_core.model import Artifact, Json, Kind, NodeSpec, Plan, Role, RoleBoot
 from nxc_core.operation import Operation
 from nxc_core.plugins import Plugins
-from nxc_core.state import Journal
 from nxc_kexec import booking, claims, feeding, identity, images, steps, tool
 from nxc_kexec.claims import Station
 from nxc_kexec.facts import Facts
 from nxc_kexec.machines import Contact
 from nxc_kexec.options import KexecOptions
 from nxc_kexec.trouble import Trouble
+from tests.operations import operation_in
 
 
 def sh(
@@ -293,15 +293,7 @@ def test_the_identity_is_an_archive_behind_the_image(tmp_path: Path) -> None:
 
 @pytest.fixture
 def op(tmp_path: Path) -> Operation:
-    return Operation(
-        dir=tmp_path,
-        runtime=tmp_path,
-        cache=tmp_path,
-        journal=Journal(tmp_path / "journal.jsonl"),
-        emit=lambda event: None,
-        cancel=threading.Event(),
-        name="web-1",
-    )
+    return operation_in(tmp_path, "web-1")
 
 
 def flavour(**options: Any) -> Any:

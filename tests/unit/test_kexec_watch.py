@@ -16,26 +16,19 @@ from nxc_core.commands import Command, Completed
 from nxc_core.errors import CommandError
 from nxc_core.model import NodeDocument, NodeState, Observation, Outcome, Resource
 from nxc_core.operation import Operation
-from nxc_core.state import Journal, unstructure
+from nxc_core.state import unstructure
 from nxc_kexec import claims, giving, settling, watch
 from nxc_kexec.claims import MACHINE, Station
 from nxc_kexec.machines import Contact
 from nxc_kexec.options import KexecOptions
 from nxc_kexec.steps import Steps
 from nxc_kexec.trouble import Trouble
+from tests.operations import operation_in
 
 
 @pytest.fixture
 def op(tmp_path: Path) -> Operation:
-    return Operation(
-        dir=tmp_path,
-        runtime=tmp_path,
-        cache=tmp_path,
-        journal=Journal(tmp_path / "journal.jsonl"),
-        emit=lambda event: None,
-        cancel=threading.Event(),
-        name="web-1",
-    )
+    return operation_in(tmp_path, "web-1")
 
 
 def station(op: Operation, **data: object) -> Station:

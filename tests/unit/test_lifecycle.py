@@ -30,7 +30,7 @@ from nxc_core.model import (
 from nxc_core.operation import Operation
 from nxc_core.output import printable
 from nxc_core.process import Completed
-from nxc_core.state import Journal
+from tests.operations import operation_in
 
 
 class Talker:
@@ -78,15 +78,7 @@ class Scripted(Flavour[None]):
 
 @pytest.fixture
 def op(tmp_path: Path) -> Operation:
-    return Operation(
-        dir=tmp_path,
-        runtime=tmp_path,
-        cache=tmp_path,
-        journal=Journal(tmp_path / "journal.jsonl"),
-        emit=lambda event: None,
-        cancel=threading.Event(),
-        name="d",
-    )
+    return operation_in(tmp_path, "d")
 
 
 def plan_of(*names: str) -> Plan:

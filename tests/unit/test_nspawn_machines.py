@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import threading
 from pathlib import Path
 
 import pytest
@@ -26,10 +25,10 @@ from nxc_core.model import (
     RoleBoot,
 )
 from nxc_core.operation import Operation
-from nxc_core.state import Journal
 from nxc_nspawn import inside, keeper, machines
 from nxc_nspawn.cgroups import SYSTEMD, Groups, Hierarchies
 from nxc_nspawn.keeper import Keeper
+from tests.operations import operation_in
 
 SPEC = NodeSpec(name="web1", role="web", index=3, machine="web1")
 LAN = Network(
@@ -39,15 +38,7 @@ LAN = Network(
 
 @pytest.fixture
 def op(tmp_path: Path) -> Operation:
-    return Operation(
-        dir=tmp_path,
-        runtime=tmp_path,
-        cache=tmp_path,
-        journal=Journal(tmp_path / "journal.jsonl"),
-        emit=lambda event: None,
-        cancel=threading.Event(),
-        name="dep",
-    )
+    return operation_in(tmp_path, "dep")
 
 
 @pytest.fixture

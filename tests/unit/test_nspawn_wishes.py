@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from pathlib import Path
 
 import pytest
@@ -10,21 +9,13 @@ import pytest
 from nxc_core.errors import ConfigError
 from nxc_core.model import Container, Event, Role
 from nxc_core.operation import Operation
-from nxc_core.state import Journal
 from nxc_nspawn import wishes
 from nxc_nspawn.wishes import Limits, Volume
+from tests.operations import operation_in
 
 
 def operation(folder: Path, told: list[Event] | None = None) -> Operation:
-    return Operation(
-        dir=folder,
-        runtime=folder,
-        cache=folder,
-        journal=Journal(folder / "journal.jsonl"),
-        emit=lambda event: None if told is None else told.append(event),
-        cancel=threading.Event(),
-        name="dep",
-    )
+    return operation_in(folder, "dep", hear=lambda event: None if told is None else told.append(event))
 
 
 def role(**asked: object) -> Role:

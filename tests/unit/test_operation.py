@@ -13,7 +13,7 @@ import pytest
 from nxc_core.errors import CommandError, DeployError, Interrupted, PreflightError
 from nxc_core.model import Event, ExecEndpoint, Node, NodeState, Outcome
 from nxc_core.operation import Operation
-from nxc_core.state import Journal
+from tests.operations import operation_in
 
 
 @pytest.fixture
@@ -23,14 +23,8 @@ def events() -> list[Event]:
 
 @pytest.fixture
 def op(tmp_path: Path, events: list[Event]) -> Iterator[Operation]:
-    operation = Operation(
-        dir=tmp_path,
-        runtime=tmp_path,
-        cache=tmp_path / "cache",
-        journal=Journal(tmp_path / "journal.jsonl"),
-        emit=events.append,
-        cancel=threading.Event(),
-        name=f"test-{os.getpid()}-{time.monotonic_ns()}",
+    operation = operation_in(
+        tmp_path, f"test-{os.getpid()}-{time.monotonic_ns()}", cache=tmp_path / "cache", hear=events.append
     )
     yield operation
     for resource in operation.claimed("process"):

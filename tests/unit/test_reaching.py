@@ -20,21 +20,13 @@ from nxc_core.model import ExecEndpoint, Gateway, Machine, Node, NodeState, Plan
 from nxc_core.operation import Operation
 from nxc_core.probing import Prober, can_probe
 from nxc_core.process import Completed
-from nxc_core.state import Journal
 from tests.fake_machines import Machines, Speaker, plan_of
+from tests.operations import operation_in
 
 
 @pytest.fixture
 def op(tmp_path: Path) -> Operation:
-    return Operation(
-        dir=tmp_path,
-        runtime=tmp_path,
-        cache=tmp_path,
-        journal=Journal(tmp_path / "journal.jsonl"),
-        emit=lambda event: None,
-        cancel=threading.Event(),
-        name="d",
-    )
+    return operation_in(tmp_path, "d")
 
 
 def endpoint(host: str, port: int, gateway: Gateway | None = None) -> SshEndpoint:

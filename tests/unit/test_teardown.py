@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -18,9 +17,9 @@ from nxc_core.hookspecs import FlavourEntry, hookimpl
 from nxc_core.model import Composition, Deployment, Group, Plan, Resource
 from nxc_core.operation import Operation
 from nxc_core.plugins import Plugins
-from nxc_core.state import Journal
 from nxc_core.teardown import release_all, sweep_runtime
 from nxc_core.testing.taker import TakerOptions
+from tests.operations import operation_in
 
 calls: list[list[str]] = []
 refused: dict[str, Exception | None] = {}
@@ -49,15 +48,7 @@ class Recorder(Flavour[TakerOptions]):
 def op(tmp_path: Path) -> Iterator[Operation]:
     calls.clear()
     refused.clear()
-    yield Operation(
-        dir=tmp_path,
-        runtime=tmp_path,
-        cache=tmp_path,
-        journal=Journal(tmp_path / "journal.jsonl"),
-        emit=lambda event: None,
-        cancel=threading.Event(),
-        name="d",
-    )
+    yield operation_in(tmp_path, "d")
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ import json
 import os
 import socket
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -37,6 +36,7 @@ from nxc_vm import accelerator, boot, network, qemu
 from nxc_vm.boot import QEMU
 from nxc_vm.flavour import VmRamdisk
 from nxc_vm.options import RamdiskOptions
+from tests.operations import operation_in
 
 STAND_IN = r"""
 import json, os, re, signal, socket, sys, time
@@ -110,14 +110,12 @@ def events() -> list[Event]:
 @pytest.fixture
 def op(tmp_path: Path, events: list[Event]) -> Iterator[Operation]:
     (tmp_path / "run").mkdir()
-    operation = Operation(
-        dir=tmp_path,
+    operation = operation_in(
+        tmp_path,
+        f"test-{os.getpid()}-{time.monotonic_ns()}",
         runtime=tmp_path / "run",
         cache=tmp_path / "cache",
-        journal=Journal(tmp_path / "journal.jsonl"),
-        emit=events.append,
-        cancel=threading.Event(),
-        name=f"test-{os.getpid()}-{time.monotonic_ns()}",
+        hear=events.append,
     )
     yield operation
     for resource in operation.claimed(QEMU):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,12 +25,12 @@ from nxc_core.model import (
     RoleBoot,
 )
 from nxc_core.operation import Operation
-from nxc_core.state import Journal
 from nxc_vm import boot, qemu, share
 from nxc_vm.flavour import Vm, VmRamdisk
 from nxc_vm.machines import share_socket
 from nxc_vm.media import Disk, Media, Share
 from nxc_vm.options import RamdiskOptions, VmOptions
+from tests.operations import operation_in
 
 DAEMON = r"""
 import os, socket, sys, time
@@ -54,14 +53,11 @@ def after(words: tuple[str, ...], name: str) -> list[str]:
 @pytest.fixture
 def op(tmp_path: Path) -> Iterator[Operation]:
     (tmp_path / "run").mkdir()
-    operation = Operation(
-        dir=tmp_path,
+    operation = operation_in(
+        tmp_path,
+        f"test-{os.getpid()}-{time.monotonic_ns()}",
         runtime=tmp_path / "run",
         cache=tmp_path / "cache",
-        journal=Journal(tmp_path / "journal.jsonl"),
-        emit=lambda event: None,
-        cancel=threading.Event(),
-        name=f"test-{os.getpid()}-{time.monotonic_ns()}",
     )
     yield operation
     for resource in operation.claimed():
