@@ -5,20 +5,23 @@ from __future__ import annotations
 import threading
 import time
 from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from attrs import evolve
 from docker import errors as sdk
 
 import nxc_docker.flavour
-from nxc_core.model import ExecEndpoint, Node, NodeSpec, Observation, Plan
+from nxc_core.model import ExecEndpoint, Node, NodeSpec, NodeState, Observation, Plan
 from nxc_core.operation import THREADS, Operation
 from nxc_docker import containers, engine as engines, launch, looking, nodes
 from nxc_docker.engine import Engine
 from nxc_docker.flavour import Docker
 from nxc_docker.options import DockerOptions
 from nxc_docker.profile import Profile
+from tests.operations import operation_in
 
 OP = cast("Operation", None)
 NODE = Node(
@@ -76,6 +79,24 @@ def test_one_that_may_speak_of_an_earlier_boot_only_says_that_asking_is_worth_wh
     flavour.watch("web1", 0.0, fresh=False)
     assert flavour.awake(NODE, OP)
     assert flavour.told(NODE, OP) is None
+
+
+def test_a_node_that_died_after_its_word_is_not_ready(
+    console: Console, flavour: Docker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its console stays when it is gone, and is read as if it were not."""
+    op = operation_in(tmp_path, "d")
+    specs = tuple(NodeSpec(name=f"web{number}", role="web", index=number, machine="") for number in (1, 2))
+    for spec in specs:
+        op.node(evolve(NODE, name=spec.name, facts={"engine": "unix:///e", "container": f"d-{spec.name}"}))
+    states = {"d-web1": "exited", "d-web2": "running"}
+    there = {name: SimpleNamespace(state=state) for name, state in states.items()}
+    monkeypatch.setattr(containers, "list_containers", lambda *_: there)
+    dead = Observation(alive=False, detail="its container was killed (exit code 137)")
+    monkeypatch.setattr(looking, "look", lambda name, _: {"d-web1": dead}[name])
+    flavour.settle(cast("Plan", SimpleNamespace(nodes=specs)), op)
+    (found,) = op.journal.outcomes().values()
+    assert (found.node, found.state, found.cause) == ("web1", NodeState.FAILED, dead.detail)
 
 
 def test_another_boot_has_said_nothing_yet(console: Console, flavour: Docker) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from nxc_core import DeployError, Flavour, NxcError, Operation
 from nxc_core.connect import Connection
-from nxc_core.model import Node, Observation, Plan
+from nxc_core.model import Node, NodeState, Observation, Outcome, Plan
 from nxc_core.output import printable
 from nxc_docker import compose, containers, engine as engines, failures, looking, power
 from nxc_docker.connection import EngineConnection
@@ -92,6 +92,23 @@ class Nodes(Flavour[DockerOptions]):
     def told(self, node: Node, op: Operation) -> str | None:
         """The instance id, as the console of a boot that began before our eyes says it."""
         return self._told.get(node.name)
+
+    def settle(self, plan: Plan, op: Operation) -> None:
+        """See in one call that nodes that said they are ready still run: a console keeps what it was told."""
+        known = op.journal.nodes()
+        ready = [known[spec.name] for spec in plan.nodes]
+        if not ready:
+            return
+        engine = self.of(ready[0])
+        with failures.translated("asking the engine for its containers", url=engine.url):
+            there = containers.list_containers(engine, op.name, op)
+        running = {name for name, one in there.items() if one.state == "running"}
+        for node in ready:
+            if container_of(node) in running:
+                continue
+            seen = looking.look(container_of(node), engine)
+            if not seen.alive:
+                op.outcome(Outcome(node=node.name, state=NodeState.FAILED, cause=seen.detail, step="boot"))
 
     def observe(self, node: Node, op: Operation) -> Observation:
         """Whether the container runs, and how it ended where it does not."""
