@@ -2,33 +2,22 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import pytest
 
 from nxc_core.session import Session
-from nxc_core.testing import FlavourContract
+from tests.basic_contract import BasicContract
 from tests.engines import Engine
 
-BASIC = Path(__file__).parents[2] / "examples" / "basic"
 
-
-class ContainerContract(FlavourContract):
+class ContainerContract(BasicContract):
     """Two containers, with the images that all live tests share."""
 
     __test__ = False
     plugin = "nxc_docker.plugin"
     flavour = "docker"
-    base = "debian"
     engine: Engine
-
-    @pytest.fixture
-    def composition(self, project: Path) -> Path:
-        """The first example."""
-        if not (project / "basic").exists():
-            shutil.copytree(BASIC, project / "basic", ignore=shutil.ignore_patterns(".nxc"))
-        return project / "basic" / "composition.nix"
 
     def use(self, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
         """Have everything done with this engine."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,12 +12,11 @@ from nxc_core.flavour import Flavour
 from nxc_core.model import Json, Node
 from nxc_core.operation import Operation
 from nxc_core.session import Session
-from nxc_core.testing import FlavourContract
 from tests import farm
+from tests.basic_contract import BasicContract
 from tests.farm import Farm
 from tests.kexec_machines import SLOW, Former, build_system, machines, make_lab
 
-BASIC = Path(__file__).parents[2] / "examples" / "basic"
 CLEAN = "ls -A /dev/shm; cat /sys/kernel/kexec_loaded"
 
 
@@ -41,26 +39,14 @@ def four_machines(shared_cache: Path, tmp_path_factory: pytest.TempPathFactory) 
         yield found
 
 
-class KexecContract(FlavourContract):
+class KexecContract(BasicContract):
     """Two nodes, and four machines: some for a deployment and its spare, some for another beside it."""
 
     __test__ = False
     plugin = "nxc_kexec.plugin"
     flavour = "kexec"
-    base = "debian"
     heavy = frozenset({"plumbum"})
     spares = 1
-
-    @pytest.fixture(autouse=True)
-    def _images(self, cached: Path) -> None:
-        """Share the images."""
-
-    @pytest.fixture
-    def composition(self, project: Path) -> Path:
-        """The first example."""
-        if not (project / "basic").exists():
-            shutil.copytree(BASIC, project / "basic", ignore=shutil.ignore_patterns(".nxc"))
-        return project / "basic" / "composition.nix"
 
     def use(self, folder: Path, lines: Sequence[str], **options: Json) -> None:
         """Write the machine files: three machines, and the fourth with the third for a deployment beside."""

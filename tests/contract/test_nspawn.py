@@ -4,45 +4,30 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 from pathlib import Path
 
 import pytest
 
 from nxc_core.session import Session
-from nxc_core.testing import FlavourContract
 from nxc_nspawn.keeper import plain
 from nxc_nspawn.network import link_name
-
-BASIC = Path(__file__).parents[2] / "examples" / "basic"
+from tests.basic_contract import BasicContract
 
 
 @pytest.mark.live
 @pytest.mark.root
 @pytest.mark.timeout(1200)
-class TestNspawn(FlavourContract):
+class TestNspawn(BasicContract):
     """Booting is cheap here, so the plug is pulled around every record of the journal."""
 
     plugin = "nxc_nspawn.plugin"
     flavour = "nspawn"
-    base = "debian"
     crash_records = ("claim", "note", "node")
     resumes = 4
 
     # It offers neither: a node reboots by itself, which tests/integration/test_nspawn.py tries.
     test_rebooting = None  # type: ignore[assignment]
     test_exporting = None  # type: ignore[assignment]
-
-    @pytest.fixture(autouse=True)
-    def _images(self, cached: Path) -> None:
-        """Share the layers."""
-
-    @pytest.fixture
-    def composition(self, project: Path) -> Path:
-        """The first example."""
-        if not (project / "basic").exists():
-            shutil.copytree(BASIC, project / "basic", ignore=shutil.ignore_patterns(".nxc"))
-        return project / "basic" / "composition.nix"
 
     def leftovers(self, session: Session) -> list[str]:
         """Look for what the kernel has: control groups, cards, mounts, loop devices."""

@@ -2,35 +2,18 @@
 
 from __future__ import annotations
 
-import shutil
-from pathlib import Path
-
 import pytest
 
-from nxc_core.testing import FlavourContract
-
-BASIC = Path(__file__).parents[2] / "examples" / "basic"
+from tests.basic_contract import BasicContract
 
 
-class VmContract(FlavourContract):
+class VmContract(BasicContract):
     """Two machines, with the images that all live tests share."""
 
     __test__ = False
     plugin = "nxc_vm.plugin"
     flavour = "vm-ramdisk"
-    base = "debian"
     stops_within = 20.0
-
-    @pytest.fixture(autouse=True)
-    def _images(self, cached: Path) -> None:
-        """Share the images."""
-
-    @pytest.fixture
-    def composition(self, project: Path) -> Path:
-        """The first example."""
-        if not (project / "basic").exists():
-            shutil.copytree(BASIC, project / "basic", ignore=shutil.ignore_patterns(".nxc"))
-        return project / "basic" / "composition.nix"
 
 
 @pytest.mark.live
