@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pwd
+import secrets
+import subprocess
 import tempfile
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -90,6 +93,17 @@ def cached(shared_cache: Path, monkeypatch: pytest.MonkeyPatch, _isolate: None) 
     """Let this test use the shared cache."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(shared_cache))
     return shared_cache
+
+
+@pytest.fixture
+def user() -> Iterator[pwd.struct_passwd]:
+    """An ordinary user of this machine, with a home."""
+    name = f"nxctest{secrets.token_hex(3)}"
+    subprocess.run(["useradd", "--create-home", "--home-dir", f"/tmp/{name}", name], check=True)
+    try:
+        yield pwd.getpwnam(name)
+    finally:
+        subprocess.run(["userdel", "--remove", name], check=False, capture_output=True)
 
 
 @pytest.fixture(scope="session")

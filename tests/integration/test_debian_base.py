@@ -173,16 +173,6 @@ print(json.dumps(found))
 """
 
 
-@pytest.fixture
-def user() -> Iterator[pwd.struct_passwd]:
-    name = f"nxctest{secrets.token_hex(3)}"
-    subprocess.run(["useradd", "--create-home", "--home-dir", f"/tmp/{name}", name], check=True)
-    try:
-        yield pwd.getpwnam(name)
-    finally:
-        subprocess.run(["userdel", "--remove", name], check=False, capture_output=True)
-
-
 def importable() -> list[str]:
     """Folders that hold what the base imports, for another interpreter."""
     found = []

@@ -10,7 +10,7 @@ import shutil
 import stat
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -185,17 +185,6 @@ def test_the_words_of_nixos_compose(standin: StandIn, tmp_path: Path) -> None:
 
 
 # As anyone
-
-
-@pytest.fixture
-def user() -> Iterator[pwd.struct_passwd]:
-    """An ordinary user of this machine, with a home."""
-    name = f"nxctest{secrets.token_hex(3)}"
-    subprocess.run(["useradd", "--create-home", "--home-dir", f"/tmp/{name}", name], check=True)
-    try:
-        yield pwd.getpwnam(name)
-    finally:
-        subprocess.run(["userdel", "--remove", name], check=False, capture_output=True)
 
 
 def test_an_ordinary_user_builds(user: pwd.struct_passwd) -> None:
