@@ -14,7 +14,11 @@ import tarfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
+import pytest
+
 from nxc_core.model import Artifact
+from nxc_core.session import Session
+from tests.standin import EXAMPLES
 
 _PROGRAMS = """
     [ base64 basename bash cat chmod chown cp cut date dash dd df dirname echo env false find findmnt
@@ -51,6 +55,16 @@ _MODULES = """
 """
 _LIBRARIES = "usr/lib/x86_64-linux-gnu"
 _NIX = "usr/lib/host-nix"
+
+
+def debian_machine(cache: Path, folders: pytest.TempPathFactory) -> Path:
+    """Take a machine out of the layers that the other live tests boot, too."""
+    composition = folders.mktemp("debian") / "composition.nix"
+    composition.write_text((EXAMPLES / "basic/composition.nix").read_text())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(cache))
+        built = Session.open(composition.parent).build(composition, flavour="vm-ramdisk", base="debian")
+    return make_machine(built.artifact, folders.mktemp("machine") / "parts")
 
 
 def make_machine(artifact: Artifact, folder: Path) -> Path:

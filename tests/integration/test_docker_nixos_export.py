@@ -14,8 +14,8 @@ import yaml
 
 from nxc_core.session import DriverOptions, Session
 from tests.engines import Engine
-from tests.standin import EXAMPLES, set_variables, stand_in
-from tests.standin_machine import make_machine
+from tests.standin import set_variables, stand_in
+from tests.standin_machine import debian_machine
 
 pytestmark = [pytest.mark.live, pytest.mark.root, pytest.mark.full, pytest.mark.timeout(1800)]
 
@@ -30,14 +30,7 @@ UP = 120.0
 
 @pytest.fixture(scope="module")
 def machine(shared_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Take a machine out of the layers that the other tests boot, too."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(shared_cache))
-        project = tmp_path_factory.mktemp("debian")
-        composition = project / "composition.nix"
-        composition.write_text((EXAMPLES / "basic/composition.nix").read_text())
-        built = Session.open(project).build(composition, flavour="vm-ramdisk", base="debian")
-    return make_machine(built.artifact, tmp_path_factory.mktemp("machine") / "parts")
+    return debian_machine(shared_cache, tmp_path_factory)
 
 
 def test_an_exported_nixos_begins_from_its_image(

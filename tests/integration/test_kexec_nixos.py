@@ -11,8 +11,8 @@ import pytest
 from nxc_core.model import Json
 from nxc_core.session import Session
 from tests.kexec_machines import BOOT_ID, FAR, LAN, SLOW, Former, build_system, machines, make_lab
-from tests.standin import EXAMPLES, StandIn, set_variables, stand_in
-from tests.standin_machine import make_machine
+from tests.standin import StandIn, set_variables, stand_in
+from tests.standin_machine import debian_machine
 
 pytestmark = [pytest.mark.full, pytest.mark.timeout(1800)]
 
@@ -39,13 +39,7 @@ def machine(shared_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
 @pytest.fixture(scope="module")
 def found(shared_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> StandIn:
     """Make the stand-in out of the layers that the other tests boot, too."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(shared_cache))
-        project = tmp_path_factory.mktemp("debian")
-        composition = project / "composition.nix"
-        composition.write_text((EXAMPLES / "basic/composition.nix").read_text())
-        built = Session.open(project).build(composition, flavour="vm-ramdisk", base="debian")
-    parts = make_machine(built.artifact, tmp_path_factory.mktemp("machine") / "parts")
+    parts = debian_machine(shared_cache, tmp_path_factory)
     return stand_in(tmp_path_factory.mktemp("boot"), parts)
 
 

@@ -19,8 +19,8 @@ from nxc_core.running import Running
 from nxc_core.session import Session
 from nxc_vm import boot
 from tests import hardware
-from tests.standin import EXAMPLES, StandIn, set_variables, stand_in
-from tests.standin_machine import make_machine
+from tests.standin import StandIn, set_variables, stand_in
+from tests.standin_machine import debian_machine
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(1800)]
 
@@ -48,14 +48,7 @@ COMPOSITION = """{ pkgs, ... }: {
 
 @pytest.fixture(scope="module")
 def machine(shared_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Take a machine out of the layers that the other tests boot, too."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(shared_cache))
-        project = tmp_path_factory.mktemp("debian")
-        composition = project / "composition.nix"
-        composition.write_text((EXAMPLES / "basic/composition.nix").read_text())
-        built = Session.open(project).build(composition, flavour="vm-ramdisk", base="debian")
-    return make_machine(built.artifact, tmp_path_factory.mktemp("machine") / "parts")
+    return debian_machine(shared_cache, tmp_path_factory)
 
 
 @pytest.fixture(scope="module")

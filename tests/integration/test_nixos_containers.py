@@ -15,8 +15,8 @@ from nxc_core.machine import NodeHandle
 from nxc_core.model import Json
 from nxc_core.running import Running
 from nxc_core.session import Session
-from tests.standin import EXAMPLES, StandIn, set_variables, stand_in
-from tests.standin_machine import make_machine
+from tests.standin import StandIn, set_variables, stand_in
+from tests.standin_machine import debian_machine
 
 pytestmark = [pytest.mark.live, pytest.mark.root, pytest.mark.timeout(1800)]
 
@@ -52,12 +52,7 @@ WAYS: dict[str, tuple[str, dict[str, dict[str, Json]]]] = {
 @pytest.fixture(scope="module")
 def found(shared_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> StandIn:
     """Make a nixpkgs of the layers that the other tests boot, too."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(shared_cache))
-        project = tmp_path_factory.mktemp("debian")
-        (project / "composition.nix").write_text((EXAMPLES / "basic/composition.nix").read_text())
-        built = Session.open(project).build(project, flavour="vm-ramdisk", base="debian")
-    machine = make_machine(built.artifact, tmp_path_factory.mktemp("machine") / "parts")
+    machine = debian_machine(shared_cache, tmp_path_factory)
     return stand_in(tmp_path_factory.mktemp("boot"), machine)
 
 
