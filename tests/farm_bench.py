@@ -8,13 +8,13 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from attrs import frozen
 
 from tests.farm import Farm, Machine
+from tests.processes import command_lines
 
 REPOSITORY = Path(__file__).parents[1]
 PATIENCE = 120
@@ -127,17 +127,8 @@ def traces(machine: Machine) -> list[str]:
 
 def speaking(farm: Farm) -> list[str]:
     """List the ssh processes of this machine that speak with a machine of the farm."""
-
-    def look() -> Iterator[str]:
-        for path in Path("/proc").glob("[0-9]*/cmdline"):
-            try:
-                words = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
-            except (FileNotFoundError, ProcessLookupError):
-                continue
-            if re.search(rf"\bssh\b.*{re.escape(farm.net)}\.", words):
-                yield words
-
-    return list(look())
+    wanted = re.compile(rf"\bssh\b.*{re.escape(farm.net)}\.")
+    return [words for words in command_lines().values() if wanted.search(words)]
 
 
 def own_processes(farm: Farm) -> list[str]:

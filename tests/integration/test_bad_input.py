@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import signal
 import subprocess
@@ -14,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from nxc_core.state import Workspace
+from tests.processes import command_lines
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(900)]
 
@@ -82,15 +82,7 @@ def end_at(project: Path, number: signal.Signals, pattern: str, *argv: str, dela
 
 def processes(mark: str) -> list[str]:
     """List the command lines of living processes that name ``mark``."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            words = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
-        except OSError:
-            continue
-        if mark in words and int(path.parent.name) != os.getpid():
-            found.append(words)
-    return found
+    return [words for words in command_lines().values() if mark in words]
 
 
 def until(what: Callable[[], bool], patience: float = 10) -> None:

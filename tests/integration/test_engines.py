@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import signal
 import subprocess
 import sys
@@ -15,6 +13,7 @@ import pytest
 
 from tests import engines
 from tests.engines import CGROUPS, Engine, inside, load_busybox
+from tests.processes import command_lines
 
 pytestmark = [pytest.mark.live, pytest.mark.root, pytest.mark.timeout(300)]
 
@@ -41,11 +40,7 @@ def run_httpd(engine: Engine, image: str) -> None:
 def traces(folder: Path, cgroups: set[Path]) -> list[str]:
     """List what is there of an engine: processes, mounts, cgroups that were not there before, its folder."""
     found = [str(path) for path in (folder, *(current_cgroups() - cgroups)) if path.exists()]
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        with contextlib.suppress(OSError):
-            words = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
-            if f"{folder}/" in words and int(path.parent.name) != os.getpid():
-                found.append(words)
+    found += [words for words in command_lines().values() if f"{folder}/" in words]
     return found + [line for line in Path("/proc/mounts").read_text().splitlines() if f"{folder}/" in line]
 
 

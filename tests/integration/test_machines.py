@@ -16,6 +16,7 @@ from nxc_core.errors import TestFailed
 from nxc_core.machine import NodeHandle
 from nxc_core.running import Running
 from nxc_core.session import Session
+from tests.processes import command_lines
 from tests.vocabulary import VERBS, Case
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(1800)]
@@ -122,11 +123,7 @@ def test_no_secret_is_on_a_command_line(pair: Running) -> None:
     folder = pair.session.workspace.deployment_dir(pair.id)
     secret = (folder / "key").read_text().splitlines()[1]
     instances = set(pair.deployment.instances.values())
-    for process in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            words = process.read_text(errors="replace")
-        except OSError:
-            continue
+    for words in command_lines().values():
         assert secret not in words
         assert not any(instance in words for instance in instances)
 

@@ -12,6 +12,7 @@ import pytest
 
 from nxc_core.script_completion import Completer
 from tests.command_line import Nxc, nxc, project
+from tests.processes import command_lines
 from tests.terminal import PATIENCE, Terminal
 from tests.unit.test_connect_panes import PROGRAM
 
@@ -120,15 +121,7 @@ def isolated(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
 
 def sleepers(seconds: int) -> int:
     """Count the processes that sleep so long."""
-    wanted = f"sleep\0{seconds}\0".encode()
-    return sum(_command(path).endswith(wanted) for path in Path("/proc").glob("[0-9]*/cmdline"))
-
-
-def _command(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError:
-        return b""
+    return sum(words.endswith(f"sleep\0{seconds}\0") for words in command_lines().values())
 
 
 def await_sleepers(seconds: int, count: int) -> None:

@@ -16,6 +16,7 @@ import pytest
 
 from nxc_core.session import Session
 from nxc_core.spawned import find_all_spawned
+from tests.processes import find_commands
 
 ROOT = Path(__file__).parents[2]
 COMPOSITION = """
@@ -224,7 +225,7 @@ def test_a_signal_gives_back(project: Path, body: str, number: signal.Signals) -
     assert script.returncode == expected, said + rest
     assert "never" not in rest
     assert len(nothing_is_left(project)) == 1
-    wait(lambda: not find_command("sleep\x0086398"))  # execo ends it within a second or two
+    wait(lambda: not find_commands("sleep\x0086398"))  # execo ends it within a second or two
 
 
 def test_a_start_that_fails_gives_back(project: Path) -> None:
@@ -433,16 +434,3 @@ def wait(probe: Callable[[], bool]) -> None:
     while not probe():
         assert time.monotonic() < end
         time.sleep(0.05)
-
-
-def find_command(begin: str) -> list[str]:
-    """Find processes by how their command line begins."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            words = path.read_text(errors="replace")
-        except OSError:
-            continue
-        if words.startswith(begin):
-            found.append(words)
-    return found

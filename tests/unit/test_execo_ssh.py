@@ -18,6 +18,7 @@ from nxc_core.connect import open_connection
 from nxc_core.model import Gateway, SshEndpoint
 from nxc_execo import table
 from nxc_execo.table import TRANSPORT
+from tests.processes import find_commands
 from tests.sshds import make_key, run_agent, run_sshds
 
 pytestmark = pytest.mark.root  # sshd lets nobody else in than whom it runs as, and root has its places
@@ -152,15 +153,6 @@ def test_no_key_is_on_a_command_line_or_open_to_others(known: table.Table) -> No
 def running(begin: str) -> list[str]:
     """Find processes by how their command line begins; one that is ending is given time."""
     end = time.monotonic() + 60
-    while True:
-        found = []
-        for path in Path("/proc").glob("[0-9]*/cmdline"):
-            try:
-                words = path.read_text(errors="replace")
-            except OSError:
-                continue
-            if words.startswith(begin):
-                found.append(words)
-        if not found or time.monotonic() > end:
-            return found
+    while (found := find_commands(begin)) and time.monotonic() < end:
         time.sleep(0.1)
+    return found

@@ -21,6 +21,7 @@ from nxc_core.model import Finding
 from nxc_nixos import doctor, nix as asking, stores
 from nxc_nixos.options import NixosOptions
 from tests.nix_here import Here, nix_in, variables
+from tests.processes import command_lines
 
 
 @pytest.fixture
@@ -188,15 +189,7 @@ def test_an_evaluation_that_takes_too_long_is_one_error(here: Here, tmp_path: Pa
 
 def living(mark: str) -> list[int]:
     """List processes whose command line names ``mark``."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            words = path.read_bytes()
-        except OSError:
-            continue
-        if mark.encode() in words and int(path.parent.name) != os.getpid():
-            found.append(int(path.parent.name))
-    return found
+    return [pid for pid, words in command_lines().items() if mark in words]
 
 
 def test_a_cancelled_build_ends_its_builders_and_the_next_one_works(here: Here, tmp_path: Path) -> None:
