@@ -46,14 +46,19 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def nxc(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Nxc:
+def nxc(capfd: pytest.CaptureFixture[str]) -> Nxc:
     """Run a command line in this process."""
+    return runner(capfd, fake_plugin)
+
+
+def runner(capfd: pytest.CaptureFixture[str], *plugins: object) -> Nxc:
+    """Return what runs a command line in this process, with these plugins."""
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
 
     def run(*argv: str) -> Told:
         capfd.readouterr()
         try:
-            entry.main(argv, extra=[fake_plugin])
+            entry.main(argv, extra=plugins)
         except SystemExit as end:
             code = end.code
         finally:

@@ -8,8 +8,6 @@ import os
 import re
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -29,9 +27,9 @@ from nxc_vm import qemu
 from nxc_vm.check import require_host
 from nxc_vm.options import MachineOptions
 from tests import fake_plugin
+from tests.command_line import run_process, start_process
 from tests.fake_node import FakeRunning
 
-REPOSITORY = Path(__file__).parents[2]
 FULL = OSError(errno.ENOSPC, "No space left on device")
 
 
@@ -79,26 +77,9 @@ def write(folder: Path, document: object) -> Path:
     return path
 
 
-def begin(project: Path, *argv: str) -> subprocess.Popen[str]:
-    """Run a command line in a process of its own, as a terminal would."""
-    program = (
-        f"import sys; sys.path.insert(0, {str(REPOSITORY)!r}); from tests import fake_plugin; "
-        "from nxc_core.main import main; main(extra=[fake_plugin])"
-    )
-    return subprocess.Popen(
-        [sys.executable, "-c", program, *argv],
-        cwd=project,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
 def run(project: Path, *argv: str) -> tuple[int, str]:
-    with begin(project, *argv) as child:
-        out, err = child.communicate(timeout=60)
-        return child.returncode, out + err
+    told = run_process(project, *argv)
+    return told.code, told.out + told.err
 
 
 def until(what: Callable[[], bool]) -> None:
@@ -304,7 +285,7 @@ def test_a_lock_is_held_on_a_full_disk_too(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_a_failing_up_leaves_what_another_nxc_starts_meanwhile(project: Path) -> None:
-    with begin(project, "up", "--new", "-o", "folder.slow=3", "-q") as other:
+    with start_process(project, "up", "--new", "-o", "folder.slow=3", "-q") as other:
         until(lambda: bool(list(project.glob(".nxc/deployments/*/fake/server"))))
         code, said = run(project, "up", "--new", "-o", "folder.fails=server")
         assert code == 7, said
@@ -316,7 +297,7 @@ def test_a_failing_up_leaves_what_another_nxc_starts_meanwhile(project: Path) ->
 
 
 def test_going_on_with_what_another_nxc_is_starting_is_refused(project: Path) -> None:
-    with begin(project, "start", "-o", "folder.slow=3", "-q") as other:
+    with start_process(project, "start", "-o", "folder.slow=3", "-q") as other:
         until(lambda: bool(list(project.glob(".nxc/deployments/*/fake/server"))))
         code, said = run(project, "start", "-o", "folder.slow=3")
         assert code == 10
@@ -356,7 +337,7 @@ def test_ended_at_any_stage_nothing_is_left(project: Path, number: signal.Signal
     write(project, {"roles": {"server": 1}, "test": script})
     slow = 30 if stage == "booting" else 0
     seen = ".nxc/deployments/*/fake/server" if stage == "booting" else "testing"
-    with begin(project, "up", "--test", "-o", f"folder.slow={slow}") as child:
+    with start_process(project, "up", "--test", "-o", f"folder.slow={slow}") as child:
         until(lambda: bool(list(project.glob(seen))))
         child.send_signal(number)
         out, err = child.communicate(timeout=30)

@@ -4,33 +4,18 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from attrs import frozen
 
-from nxc_core import main as entry
 from nxc_core.state import Workspace
 from tests import fake_plugin, fake_rack
+from tests.command_line import Nxc, runner
 from tests.terminal import Terminal
 
 COMPOSITION = {"roles": {"server": 1, "client": 2}}
-
-
-@frozen
-class Told:
-    """What a run said."""
-
-    code: int
-    out: str
-    err: str
-
-
-Nxc = Callable[..., Told]
 
 
 @pytest.fixture
@@ -45,22 +30,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def nxc(project: Path, capfd: pytest.CaptureFixture[str]) -> Nxc:
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
-
-    def run(*argv: str) -> Told:
-        capfd.readouterr()
-        try:
-            entry.main(argv, extra=[fake_plugin, fake_rack])
-        except SystemExit as end:
-            code = end.code
-        finally:
-            for number, handler in handlers.items():
-                signal.signal(number, handler)
-        told = capfd.readouterr()
-        assert isinstance(code, int)
-        return Told(code, told.out, told.err)
-
-    return run
+    return runner(capfd, fake_plugin, fake_rack)
 
 
 def rows(text: str) -> list[list[str]]:
