@@ -42,14 +42,9 @@ class Guest:
     node: NodeHandle
     url: str
 
-    @contextlib.contextmanager
-    def client(self) -> Iterator[docker.DockerClient]:
+    def client(self) -> contextlib.closing[docker.DockerClient]:
         """Talk to the engine."""
-        client = docker.DockerClient(base_url=self.url, timeout=int(ANSWERS))
-        try:
-            yield client
-        finally:
-            client.close()
+        return contextlib.closing(docker.DockerClient(base_url=self.url, timeout=int(ANSWERS)))
 
     def found(self, label: str) -> list[str]:
         """List containers, networks and volumes with a label, or with a label's value (``name=value``)."""

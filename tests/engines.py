@@ -115,14 +115,9 @@ class Engine:
             return b" 200 " in line.recv(4096)
         return False
 
-    @contextlib.contextmanager
-    def client(self, timeout: int = 120) -> Iterator[docker.DockerClient]:
+    def client(self, timeout: int = 120) -> contextlib.closing[docker.DockerClient]:
         """Talk to it."""
-        client = docker.DockerClient(base_url=self.url, timeout=timeout)
-        try:
-            yield client
-        finally:
-            client.close()
+        return contextlib.closing(docker.DockerClient(base_url=self.url, timeout=timeout))
 
     def found(self, label: str) -> list[str]:
         """List containers, networks and volumes with a label, or with a label's value (``name=value``)."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,6 +21,19 @@ exit 255
 """
 
 
+def endpoint(place: Path, **more: Any) -> SshEndpoint:
+    """Return how a node is reached, with what ssh needs in one place."""
+    return SshEndpoint(
+        host="192.0.2.1",
+        port=2200,
+        user="root",
+        identity=place / "key",
+        known_hosts=place / "known_hosts",
+        alias="a",
+        **more,
+    )
+
+
 @pytest.fixture
 def connection(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SshConnection:
     program = tmp_path / "bin" / "ssh"
@@ -28,16 +42,7 @@ def connection(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SshConnection
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{program.parent}:/usr/bin:/bin")
     (tmp_path / "control").touch()
-    end = SshEndpoint(
-        host="127.0.0.1",
-        port=1,
-        user="root",
-        identity=tmp_path / "key",
-        known_hosts=tmp_path / "known_hosts",
-        alias="a",
-        control=tmp_path / "control",
-    )
-    return SshConnection(end)
+    return SshConnection(endpoint(tmp_path, control=tmp_path / "control"))
 
 
 @pytest.mark.parametrize("said", ["", "ssh: connect to host other port 22: Connection refused"])
@@ -54,15 +59,7 @@ def test_a_command_may_end_with_255_itself(
 
 def test_a_folder_may_have_blanks_and_percent_signs(tmp_path: Path) -> None:
     place = tmp_path / "my 100%h experiments"
-    end = SshEndpoint(
-        host="127.0.0.1",
-        port=1,
-        user="root",
-        identity=place / "key",
-        known_hosts=place / "known_hosts",
-        alias="a",
-    )
-    words = SshConnection(end).shell_argv()
+    words = SshConnection(endpoint(place)).shell_argv()
     parsed = subprocess.run([words[0], "-G", *words[1:]], capture_output=True, text=True, check=True).stdout
     assert f"userknownhostsfile {place}/known_hosts\n" in parsed
     spelled = str(place).replace("%", "%%")  # it shows this one as it was given
@@ -71,15 +68,7 @@ def test_a_folder_may_have_blanks_and_percent_signs(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("gateway", [None, Gateway(host="gate")])
 def test_a_node_is_offered_no_keys_of_an_agent(tmp_path: Path, gateway: Gateway | None) -> None:
-    end = SshEndpoint(
-        host="192.0.2.1",
-        port=2200,
-        user="root",
-        identity=tmp_path / "key",
-        known_hosts=tmp_path / "known_hosts",
-        alias="a",
-        gateway=gateway,
-    )
+    end = endpoint(tmp_path, gateway=gateway)
     told = subprocess.run(
         ("ssh", "-G", *SshConnection(end)._options(), end.host), capture_output=True, check=True, text=True
     )
