@@ -20,6 +20,7 @@ from nxc_kexec.broadcast import Target
 from tests.operations import operation_in
 
 Language = Literal["perl", "python"]
+LANGUAGES: list[Language] = ["perl", "python"]
 SLOWLY = """import os, subprocess, sys, time
 with subprocess.Popen(sys.argv[1:], stdin=subprocess.PIPE) as sink:
     while data := os.read(0, 1 << 18):
