@@ -7,9 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, cast
 
+import pytest
 from attrs import evolve, frozen
 
-from nxc_core import machine_shell
+from nxc_core import machine_power, machine_shell
 from nxc_core.connect import LOST, ExecConnection
 from nxc_core.errors import CommandError
 from nxc_core.flavour import Flavour
@@ -238,3 +239,14 @@ class FakeRunning(Mapping[str, NodeHandle]):
     def with_boot_id(self, name: str, boot_id: str) -> None:
         """Let the node have booted a kernel of its own."""
         self.outcomes[name] = evolve(self.outcomes[name], boot_id=boot_id)
+
+
+@pytest.fixture
+def running(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeRunning:
+    monkeypatch.setattr(machine_power, "this_system", lambda: "another")
+    return FakeRunning(tmp_path, {"server": 1, "client": 2})
+
+
+@pytest.fixture
+def node(running: FakeRunning) -> NodeHandle:
+    return running["server"]
