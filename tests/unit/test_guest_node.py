@@ -2,103 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import re
-import subprocess
-from pathlib import Path
-from typing import Any
 
-import pytest
-from attrs import frozen
+from tests.guest_room import NODE, ONE, THREE, TWO, Room, card, document, only_card, room, routes
 
-ROOT = Path(__file__).resolve().parents[2]
-NODE = "/guest/nxc-node"
-# What a card needs is here; the other end of its cable is in a network namespace of its own.
-_ROOM = """
-set -e
-mount -t tmpfs room {root}
-cd {root}
-mkdir -p usr proc sys dev etc/nxc run/systemd nxc tmp var/lib guest held given
-mount --rbind /usr usr
-for name in bin sbin lib lib64; do ln -s usr/$name $name; done
-mount -t proc proc proc
-mount -t sysfs sysfs sys
-mount --rbind /dev dev
-mount --bind {guest} guest
-mount --bind {stage} given
-cp {work}/* held
-touch run/systemd/container
-add_card() {{
-  unshare --net sleep 60 &
-  other=$!
-  until [ "$(readlink proc/$other/ns/net)" != "$(readlink proc/self/ns/net)" ]; do sleep 0.05; done
-  ip link add "$1" type veth peer name other
-  ip link set other netns $other
-}}
-inside() {{ chroot {root} "$@"; }}
-{script}
-"""
-
-
-@frozen
-class Room:
-    """A place where nxc-node runs as root of what is around it, and of nothing of this machine."""
-
-    work: Path
-
-    def run(self, script: str, **documents: Any) -> list[str]:
-        """Run shell that ends well; ``documents`` are at /held/<name> within. Return its lines."""
-        done = self.attempt(script, **documents)
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout.splitlines()
-
-    def attempt(self, script: str, **documents: Any) -> subprocess.CompletedProcess[str]:
-        """Run shell that may fail."""
-        held, root = self.work / "held", self.work / "root"
-        for folder in (held, root):
-            folder.mkdir(exist_ok=True)
-        (held / "hosts").write_text("192.0.2.9 of-the-engine\n")
-        for name, content in documents.items():
-            (held / name).write_text(json.dumps(content))
-        (stage := self.work / "stage").mkdir(exist_ok=True)
-        text = _ROOM.format(root=root, guest=ROOT / "nix/guest", stage=stage, work=held, script=script)
-        return subprocess.run(
-            (
-                *("unshare", "--map-root-user", "--mount", "--net", "--uts", "--pid", "--fork"),
-                *("--kill-child", "sh", "-c", text),
-            ),
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-
-
-@pytest.fixture
-def room(tmp_path: Path) -> Room:
-    return Room(tmp_path)
-
-
-def document(*interfaces: dict[str, Any], node: str = "server", instance: str = "first") -> dict[str, Any]:
-    return {
-        "schema": "nxc.node/1",
-        "instance": instance,
-        "node": node,
-        "role": "web",
-        "hosts": {"server": ["10.9.0.1"], "client": ["10.9.0.2"]},
-        "interfaces": list(interfaces),
-        "host_key": "",
-        "authorized_keys": [],
-        "parameters": {"a": 1},
-    }
-
-
-def only_card(address: str) -> dict[str, Any]:
-    return {"mac": "", "addresses": [address], "gateway": None, "nameservers": []}
-
-
-def card(mac: str, *addresses: str, **more: Any) -> dict[str, Any]:
-    return {"mac": mac, "addresses": list(addresses), "gateway": None, "nameservers": [], **more}
+__all__ = ["room"]  # fixtures
 
 
 def test_a_mounted_document_names_the_node(room: Room) -> None:
@@ -217,17 +125,12 @@ def test_a_machine_without_a_card_says_so(room: Room) -> None:
     assert done.stderr.splitlines()[-1] == "nxc: failed: there is no network card"
 
 
-ONE, TWO, THREE = "02:00:00:00:00:01", "02:00:00:00:00:02", "02:00:00:00:00:03"
 # Cards by these addresses, all with a cable.
 _CARDS = f"""
 add_card one; ip link set one address {ONE}
 add_card two; ip link set two address {TWO}
 add_card three; ip link set three address {THREE}
 """
-
-
-def routes(lines: list[str]) -> set[str]:
-    return {" ".join(word for word in line.split() if word not in ("onlink", "linkdown")) for line in lines}
 
 
 def test_several_cards_are_found_by_their_addresses(room: Room) -> None:
@@ -306,114 +209,3 @@ def test_what_is_pushed_leaves_cards_alone_that_it_does_not_change(room: Room) -
     again = {**document(*cards), "hosts": {"later": ["10.9.0.3"]}}
     lines = room.run(script, node=document(*cards), again=again)
     assert lines[2].split()[2:] == ["10.9.0.1/24"] and lines[3] == "10.9.0.3 later"
-
-
-# nxc-dhcp, against a real server at the other end of the cable. udhcpc and udhcpd are busybox's.
-
-_SERVER = """
-mkdir -p etc var/lib/misc
-grep -qs x given/busybox || cp /usr/bin/busybox given/
-cp guest/nxc-dhcp guest/common.sh given/
-mount -t tmpfs tmpfs var
-serve() {{ # CARD SUBNET: its other end gives leases
-  mkdir -p held/$1
-  echo "
-  start $2.100
-  end $2.100
-  interface other
-  lease_file /dev/null
-  pidfile /dev/null
-  option subnet 255.255.255.0
-  option router $2.254
-  option dns $2.253 $2.252
-  option domain site-$1.test
-  option lease 600
-  " >held/$1/conf
-  nsenter --net=proc/$other/ns/net sh -c "ip link set other up; ip address add $2.254/24 dev other"
-  nsenter --net=proc/$other/ns/net busybox udhcpd -fS -I $2.254 held/$1/conf &
-  servers="$servers $!"
-}}
-ask() {{ inside /given/nxc-dhcp "$1" & clients="$clients $!"; }}
-finish() {{ kill $clients $servers 2>/dev/null || :; }}
-until_there() {{
-  tries=0
-  until grep -qs "$1" "$2"; do
-    tries=$((tries + 1))
-    [ $tries -lt 200 ]
-    sleep 0.1
-  done
-}}
-clients= servers=
-trap finish EXIT
-mkdir -p run/nxc
-""".replace("{{", "{").replace("}}", "}")
-
-
-def test_the_first_lease_gives_route_and_name_servers(room: Room) -> None:
-    """The second card gets its address beside it; the third, without a server, keeps nobody waiting."""
-    script = f"""
-    {_SERVER}
-    add_card one; ip link set one address {ONE}; serve one 10.9.1
-    add_card two; ip link set two address {TWO}; ask {TWO}; serve two 10.9.2
-    add_card three; ip link set three address {THREE}; ask {THREE}
-    until_there 10.9.2.100 run/nxc/lease.two
-    until_there nameserver etc/resolv.conf
-    ask {ONE}
-    until_there 10.9.1.100 run/nxc/lease.one
-    sleep 0.5
-    cat etc/resolv.conf
-    ip -4 route
-    """
-    lines = room.run(script)
-    assert lines[:3] == ["search site-two.test", "nameserver 10.9.2.253", "nameserver 10.9.2.252"]
-    found = routes(lines[3:])
-    assert {line for line in found if line.startswith("default")} == {
-        "default via 10.9.2.254 dev two proto dhcp"
-    }
-    assert {line.split()[0] for line in found} == {"default", "10.9.1.0/24", "10.9.2.0/24"}
-
-
-def test_what_node_json_gave_stays(room: Room) -> None:
-    """The address of the card, the way out and the name servers; and only what came by DHCP goes with it."""
-    script = f"""
-    {_SERVER}
-    add_card one; ip link set one address {ONE}; serve one 10.9.1
-    printf '#!/bin/sh\necho "$@"\n' >given/systemctl
-    chmod 755 given/systemctl
-    mount -t tmpfs tmpfs usr/local; mkdir usr/local/sbin; cp given/systemctl usr/local/sbin
-    inside {NODE} /held/node
-    ask {ONE}
-    until_there 10.9.1.100 run/nxc/lease.one
-    sleep 0.5
-    ip -4 -brief address show one
-    ip -4 route show default
-    cat etc/resolv.conf
-    interface=one inside /given/nxc-dhcp deconfig
-    ip -4 -brief address show one
-    ip -4 route show default
-    """
-    given = card(ONE, "10.9.1.7/24", gateway="10.9.1.1", nameservers=["10.9.1.3"], dhcp=True)
-    lines = room.run(script, node=document(given))
-    assert lines[:2] == [f"start --no-block nxc-dhcp@{ONE}.service", "nxc: this is server (first)"]
-    assert lines[2].split()[2:] == ["10.9.1.7/24", "10.9.1.100/24"]
-    assert routes(lines[3:4]) == {"default via 10.9.1.1 dev one"}
-    assert lines[4] == "nameserver 10.9.1.3"
-    assert lines[5].split()[2:] == ["10.9.1.7/24"]
-    assert routes(lines[6:]) == {"default via 10.9.1.1 dev one"}
-
-
-def test_an_address_that_a_card_has_is_asked_for_again(room: Room) -> None:
-    """As of a machine that had it by DHCP before: it is neither doubled nor taken away."""
-    script = f"""
-    {_SERVER}
-    add_card one; ip link set one address {ONE}; serve one 10.9.1
-    ip link set one up; ip address add 10.9.1.100/24 dev one
-    ask {ONE}
-    until_there nameserver etc/resolv.conf
-    interface=one inside /given/nxc-dhcp deconfig
-    ip -4 -brief address show one
-    ls run/nxc
-    """
-    lines = room.run(script)
-    assert lines[0].split()[2:] == ["10.9.1.100/24"]
-    assert not [name for name in lines if name.startswith("lease")]
