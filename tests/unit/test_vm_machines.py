@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import socket
-import sys
-import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -32,94 +28,13 @@ from nxc_core.model import (
 )
 from nxc_core.operation import Operation
 from nxc_core.state import Journal
-from nxc_vm import accelerator, boot, network, qemu
+from nxc_vm import boot, network, qemu
 from nxc_vm.boot import QEMU
 from nxc_vm.flavour import VmRamdisk
 from nxc_vm.options import RamdiskOptions
-from tests.operations import operation_in
+from tests.standin_qemu import events, op, stand_in, vm
 
-STAND_IN = r"""
-import json, os, re, signal, socket, sys, time
-words = sys.argv[1:]
-here = os.path.dirname(os.path.abspath(__file__))
-def after(name):
-    return [words[i + 1] for i, word in enumerate(words) if word == name]
-if "--version" in words:
-    print("QEMU emulator version " + open(here + "/version").read())
-    raise SystemExit
-if "-bogus" in words:
-    raise SystemExit("qemu-system-x86_64: -bogus: invalid option")
-if after("-serial") == ["stdio"]:
-    what = open(here + "/kvm").read()
-    if what == "dies":
-        raise SystemExit("qemu-system-x86_64: error: failed to set MSR 0x10a to 0x69")
-    if what == "runs":
-        print("[    0.000000] Linux version 6.1.0", flush=True)
-    time.sleep(60)
-port = int(re.search(r"hostfwd=tcp:127.0.0.1:(\d+)-", " ".join(after("-netdev")))[1])
-forward = socket.socket()
-try:
-    forward.bind(("127.0.0.1", port))
-    forward.listen()
-except OSError:
-    rule = f"Could not set up host forwarding rule 'tcp:127.0.0.1:{port}-:2200'"
-    raise SystemExit("qemu-system-x86_64: -netdev user: " + rule)
-console = re.search(r"path=([^,]+)", " ".join(after("-chardev")))[1]
-with open(console, "a") as file:
-    file.write(open(here + "/says").read())
-control = socket.socket(socket.AF_UNIX)
-control.bind(after("-qmp")[0][len("unix:"):].partition(",")[0])
-control.listen()
-while True:
-    link, _ = control.accept()
-    with link, link.makefile("rw") as stream:
-        print('{"QMP": {}}', file=stream, flush=True)
-        for line in stream:
-            order = json.loads(line)
-            with open(here + "/orders", "a") as file:
-                file.write(line)
-            print('{"event": "RESUME"}', file=stream)
-            if order["execute"] == "set_link" and order["arguments"]["name"] == "lan-none":
-                print('{"error": {"desc": "no such card"}}', file=stream, flush=True)
-            else:
-                print('{"return": {}}', file=stream, flush=True)
-            if order["execute"] == "quit":
-                os._exit(0)
-"""
-APPLIED = "Linux version 6.1\nnxc: this is it\n"
-
-
-@pytest.fixture
-def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Put a QEMU on the path that behaves as the files beside it say."""
-    folder = tmp_path / "bin"
-    folder.mkdir()
-    (folder / qemu.PROGRAM).write_text(f"#!{sys.executable} -IS\n{STAND_IN}")
-    (folder / qemu.PROGRAM).chmod(0o755)
-    for name, text in (("version", "7.2.22"), ("kvm", "hangs"), ("says", APPLIED)):
-        (folder / name).write_text(text)
-    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
-    return folder
-
-
-@pytest.fixture
-def events() -> list[Event]:
-    return []
-
-
-@pytest.fixture
-def op(tmp_path: Path, events: list[Event]) -> Iterator[Operation]:
-    (tmp_path / "run").mkdir()
-    operation = operation_in(
-        tmp_path,
-        f"test-{os.getpid()}-{time.monotonic_ns()}",
-        runtime=tmp_path / "run",
-        cache=tmp_path / "cache",
-        hear=events.append,
-    )
-    yield operation
-    for resource in operation.claimed(QEMU):
-        operation.stop(resource, grace=1)
+__all__ = ["events", "op", "stand_in", "vm"]  # fixtures
 
 
 @pytest.fixture
@@ -149,11 +64,6 @@ def plan(tmp_path: Path, op: Operation) -> Plan:
         key=tmp_path / "key",
         known_hosts=tmp_path / "known_hosts",
     )
-
-
-@pytest.fixture
-def vm() -> VmRamdisk:
-    return VmRamdisk(RamdiskOptions(accelerator="tcg"))
 
 
 def port_of(node: Node) -> int:
@@ -301,101 +211,3 @@ def test_nodes_that_cannot_fit_are_refused(plan: Plan, op: Operation, events: li
     bare = evolve(plan, artifact=Artifact(kind=RAMDISK))
     with pytest.raises(ConfigError, match="role one"):
         VmRamdisk(RamdiskOptions(accelerator="tcg")).deploy(bare, op)
-
-
-# Which accelerator
-
-
-def device(tmp_path: Path) -> Path:
-    path = tmp_path / "kvm"
-    path.write_bytes(b"")
-    return path
-
-
-def test_a_device_that_is_absent_or_forbidden(tmp_path: Path, op: Operation) -> None:
-    absent = accelerator.choose("auto", tmp_path, op, device=tmp_path / "none")
-    assert (absent.name, "there is no" in absent.reason) == ("tcg", True)
-    if os.geteuid() != 0:
-        closed = device(tmp_path)
-        closed.chmod(0)
-        assert accelerator.choose("auto", tmp_path, op, device=closed).name == "tcg"
-    folder = accelerator.choose("auto", tmp_path, op, device=tmp_path)
-    assert (folder.name, "cannot be opened" in folder.reason) == ("tcg", True)
-    with pytest.raises(PreflightError) as caught:
-        accelerator.choose("kvm", tmp_path, op, device=tmp_path / "none")
-    assert "there is no" in caught.value.message
-
-
-@pytest.mark.parametrize(
-    ("behaviour", "name", "reason"),
-    [("runs", "kvm", "runs"), ("dies", "tcg", "failed to set MSR"), ("hangs", "tcg", "ran no kernel")],
-)
-def test_kvm_is_tried_with_a_real_kernel_and_the_answer_kept(
-    behaviour: str,
-    name: str,
-    reason: str,
-    op: Operation,
-    stand_in: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    events: list[Event],
-) -> None:
-    monkeypatch.setattr(accelerator, "PATIENCE", 1.0)
-    (stand_in / "kvm").write_text(behaviour)
-    found = device(tmp_path)
-    kernel = tmp_path / "kernel"
-    kernel.write_bytes(b"one")
-    began = time.monotonic()
-    verdict = accelerator.choose("auto", kernel, op, device=found)
-    assert time.monotonic() - began < 8
-    assert verdict.name == name
-    assert reason in verdict.reason
-    tried = len(events)
-    assert accelerator.choose("auto", kernel, op, device=found) == verdict
-    assert len(events) == tried, "not tried again"
-    assert accelerator.last_verdict(op) == verdict
-    kernel.write_bytes(b"another")
-    accelerator.choose("auto", kernel, op, device=found)
-    assert len(events) > tried, "another kernel is tried"
-
-
-# What doctor says
-
-
-def test_findings(op: Operation, stand_in: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    findings = {found.subject: found for found in VmRamdisk(RamdiskOptions(accelerator="tcg")).check(op)}
-    assert findings[qemu.PROGRAM].ok
-    assert findings["accelerator"].detail == "tcg: asked for"
-    (stand_in / "version").write_text("6.2.0")
-    findings = {found.subject: found for found in VmRamdisk(RamdiskOptions(accelerator="tcg")).check(op)}
-    assert not findings[qemu.PROGRAM].ok
-    assert "7.0" in findings[qemu.PROGRAM].hint
-    monkeypatch.setattr(accelerator, "DEVICE", stand_in / "none")
-    monkeypatch.setattr("platform.machine", lambda: "riscv64")
-    findings = {found.subject: found for found in VmRamdisk(RamdiskOptions(accelerator="kvm")).check(op)}
-    assert not findings["processor"].ok
-
-
-def test_kvm_that_cannot_be_had_is_told_before_anything_is_built(
-    op: Operation, stand_in: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(accelerator, "DEVICE", stand_in / "none")
-    with pytest.raises(PreflightError, match="KVM cannot be used: there is no"):
-        VmRamdisk(RamdiskOptions(accelerator="kvm")).require(op)
-    VmRamdisk(RamdiskOptions()).require(op)
-    (stand_in / "version").write_text("6.2.0")
-    with pytest.raises(PreflightError, match=r"is 6\.2"):
-        VmRamdisk(RamdiskOptions()).require(op)
-
-
-def test_qemu_is_missing(op: Operation, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(qemu, "PROGRAM", "qemu-system-none")
-    findings = {found.subject: found for found in VmRamdisk(RamdiskOptions(accelerator="tcg")).check(op)}
-    assert not findings["qemu-system-none"].ok
-    assert qemu.PACKAGE in findings["qemu-system-none"].hint
-
-
-def test_deadlines_follow_the_accelerator(vm: VmRamdisk, op: Operation) -> None:
-    emulated = vm.deadline(op)
-    op.claim(QEMU, "x", accelerator="kvm")
-    assert vm.deadline(op) < emulated
