@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import secrets
+import shutil
 import socket
 import subprocess
 import time
@@ -35,6 +36,8 @@ READY = 600.0
 PROMPT = "this is an ordinary Debian"
 """What a console shows when the former system comes up."""
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
+SSH = shutil.which("ssh") or "/usr/bin/ssh"
+"""Also while a test has no PATH."""
 
 
 @frozen(kw_only=True)
@@ -264,7 +267,7 @@ class Former:
     ) -> subprocess.CompletedProcess[bytes]:
         """Run a command as its user, by nothing but OpenSSH."""
         place = ("-p", str(SSH_PORT), "-o", "ConnectTimeout=30", f"lab@{self.host}")
-        argv = ("ssh", "-F", str(self.lab.config), *place, *words)
+        argv = (SSH, "-F", str(self.lab.config), *place, *words)
         return subprocess.run(argv, input=stdin or b"", capture_output=True, timeout=timeout, check=False)
 
     def run(self, *words: str, stdin: bytes | None = None, timeout: float = 60) -> str:
