@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -85,9 +84,11 @@ def show(
         _tmux("select-window", "-t", first)
         return None
     session = _free_session(name)
-    size = shutil.get_terminal_size()
+    size = os.get_terminal_size()  # of the terminal that tmux gets, whatever COLUMNS says
     words = ("-d", "-P", "-F", "#{pane_id}", "-s", session, "-n", name, "-c", str(Path.cwd()))
-    first = _tmux("new-session", *words, "-x", str(size.columns), "-y", str(size.lines), "--", *_NOTHING_YET)
+    first = _tmux(
+        "new-session", *words, "-x", str(size.columns or 80), "-y", str(size.lines or 24), "--", *_NOTHING_YET
+    )
     undo = ("kill-session", "-t", f"={session}")
     _furnish(first, ready, columns, undo=undo)
     if process.interact(("tmux", "attach-session", "-t", f"={session}")) != 0 and _is_there(session):

@@ -247,6 +247,7 @@ def test_inside_tmux_it_is_another_window(project: Path, tmux: Tmux, id: str) ->
 def test_what_cannot_be_leaves_no_session(
     project: Path, tmux: Tmux, id: str, words: tuple[str, ...], size: tuple[int, int], told: str
 ) -> None:
+    tmux.env |= {"COLUMNS": "999", "LINES": "999"}  # some shells export how large they once were
     with connect(project, tmux, *words, columns=size[0], lines=size[1]) as terminal:
         assert terminal.wait() in (UsageError.exit_code, 3)
         assert told in terminal.text
