@@ -139,8 +139,8 @@ class Flavour(ABC, Generic[Options]):
     def settle(self, plan: Plan, op: Operation) -> None:
         """Tell the nodes what has changed since they booted, as others' addresses.
 
-        Called once every node is ready or given up; ``plan.nodes`` are those that are ready. One that is so no
-        more is reported by ``op.outcome``.
+        Called once every node is ready or given up; ``plan.nodes`` are those that are ready. A node that is
+        found to have failed since is reported by ``op.outcome``.
         """
         return
 
