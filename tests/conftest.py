@@ -71,7 +71,8 @@ def _isolate(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monke
     for name, folder in (("XDG_CACHE_HOME", "cache"), ("XDG_CONFIG_HOME", "config")):
         (home / folder).mkdir()
         monkeypatch.setenv(name, str(home / folder))
-    monkeypatch.delenv("NIX_REMOTE", raising=False)
+    for name in ("NIX_REMOTE", "COLUMNS", "LINES"):  # readline sets the latter where pytest runs on all cores
+        monkeypatch.delenv(name, raising=False)
     yield
 
 
