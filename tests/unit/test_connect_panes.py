@@ -132,6 +132,10 @@ class Tmux:
             found.setdefault(pane.left, []).append(pane.title)
         return list(found.values())
 
+    def local(self) -> list[str]:
+        """Folders of the panes that show this machine."""
+        return [pane.path for pane in self.panes() if pane.title == "this machine"]
+
     def screen(self, pane: Pane) -> str:
         return self("capture-pane", "-p", "-J", "-t", pane.id)
 
@@ -187,10 +191,10 @@ def test_all_nodes_each_in_its_pane(project: Path, tmux: Tmux, id: str) -> None:
 
 def test_nodes_roles_and_panes_that_are_left(project: Path, tmux: Tmux, id: str) -> None:
     with connect(project, tmux, "client", "server", "-g", "1+3+2"):
-        found = tmux.await_panes(6)
+        tmux.await_panes(6)
         assert tmux.columns() == [["client1"], ["client2", "server", "this machine"], ["this machine"] * 2]
         until(lambda: nodes_of(tmux.panes())[:3] == ["client1", "client2", "server"], "shells on their nodes")
-        assert {pane.path for pane in found if pane.title == "this machine"} == {str(project)}
+        until(lambda: set(tmux.local()) == {str(project)}, "the other shells in the project")
 
 
 def test_a_grid_for_one_node(project: Path, tmux: Tmux, id: str) -> None:
