@@ -213,6 +213,7 @@ def test_a_command_arrives_word_by_word_and_its_pane_stays(project: Path, tmux: 
             assert "<a b><$HOME;><#{pane_id}><it's><;><\\;><-t>" in tmux.screen(pane)
         tmux("send-keys", "-t", found[0].id, "Enter")
         until(lambda: len(tmux.panes()) == 1, "one pane is closed")
+        until(lambda: tmux("list-clients") != "", "it is shown on the terminal")
         terminal.press("\x02d")
         assert terminal.wait() == 0
         assert f"tmux session nxc-{id} goes on: `tmux attach -t nxc-{id}`" in terminal.text
