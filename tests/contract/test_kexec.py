@@ -112,7 +112,9 @@ class TestKexecInFull(KexecContract):
         """Give each test machines that are back."""
         self.machines = four_machines
         known_hosts = str(four_machines[0].lab.known_hosts)
-        self.use(tmp_path, [one.line for one in four_machines], known_hosts=known_hosts, cmdline=SLOW)
+        lines = [one.line for one in four_machines]
+        # A machine that was just given back is rebooting.
+        self.use(tmp_path, lines, known_hosts=known_hosts, cmdline=SLOW, contact=240)
         yield
         for machine in self.machines:
             if not machine.boot_id():
