@@ -63,7 +63,7 @@ def _reach(gateway: Gateway, master: str, patience: int) -> tuple[str, ...]:
 def through(gateway: Gateway, *, patience: int = CONNECT_TIMEOUT) -> str:
     """Return the ``ProxyCommand`` by which ssh comes to what is behind a host on the way."""
     words = shlex.join(_reach(gateway, "auto", patience)).replace("%", "%%")
-    return f"{words} -W [%h]:%p {shlex.quote(gateway.host)}"
+    return f"{words} -W '[%h]:%p' {shlex.quote(gateway.host)}"  # to some shells these are patterns of files
 
 
 def open_gateway(gateway: Gateway, *, timeout: float, patience: int = CONNECT_TIMEOUT) -> Command:

@@ -96,6 +96,19 @@ def test_the_way_to_a_gateway_is_the_users_own_and_asks_nobody(tmp_path: Path) -
     assert settings["userknownhostsfile"].endswith(str(place / "known"))
 
 
+def test_the_way_to_a_gateway_is_gone_from_any_login_shell(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shell = tmp_path / "zsh"  # where a pattern that no file matches is an error, as in csh
+    shell.write_text('#!/bin/sh\nexec bash -O failglob "$@"\n')
+    shell.chmod(0o755)
+    monkeypatch.setenv("SHELL", str(shell))
+    way = through(Gateway(host="127.0.0.1", port=1))
+    words = ("ssh", "-F", "/dev/null", "-o", f"ProxyCommand={way}", "node", "true")
+    ended = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+    assert "connect to host 127.0.0.1 port 1: Connection refused" in ended.stderr
+
+
 def _settings(*words: str) -> list[str]:
     told = subprocess.run(("ssh", "-G", *words), capture_output=True, check=True, text=True)
     return told.stdout.splitlines()

@@ -198,7 +198,7 @@ def test_ssh_asks_nobody_and_trusts_nothing_unseen(tmp_path: Path) -> None:
     assert words[-3:] == ("box", "--", "true 'a b'"), "by the name that ssh's configuration knows"
     assert {"IdentityFile=/k", "IdentitiesOnly=yes"} < set(words)
     (hops,) = [word for word in words if word.startswith("ProxyCommand=")]
-    assert "-J a" in hops and "-p 23 -l gate" in hops and hops.endswith("-W [%h]:%p door")
+    assert "-J a" in hops and "-p 23 -l gate" in hops and hops.endswith("-W '[%h]:%p' door")
     assert "StrictHostKeyChecking=yes" in hops and '"/more"' in hops
     assert (
         way.alone(("true",), timeout=3).argv[way.alone(("true",), timeout=3).argv.index("-S") + 1] == "none"
