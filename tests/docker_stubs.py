@@ -18,9 +18,10 @@ OP = cast("Operation", SimpleNamespace(dir=Path("/project/.nxc/deployments/web-1
 OURS = {"nxc.deployment": "web-1", "nxc.folder": str(OP.dir)}
 
 
-def engine_of(**calls: Any) -> Engine:
+def engine_of(*, profile: Profile = PROFILE, **calls: Any) -> Engine:
     """Return an engine that answers some calls so."""
-    return cast("Engine", SimpleNamespace(api=SimpleNamespace(**calls), url="unix:///e", program=("docker",)))
+    api = SimpleNamespace(**calls)
+    return cast("Engine", SimpleNamespace(api=api, url="unix:///e", program=("docker",), profile=profile))
 
 
 def answer(status: int, message: str) -> sdk.APIError:

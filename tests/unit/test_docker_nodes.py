@@ -14,13 +14,15 @@ from attrs import evolve
 from docker import errors as sdk
 
 import nxc_docker.flavour
-from nxc_core.model import ExecEndpoint, Node, NodeSpec, NodeState, Observation, Plan
+from nxc_core.errors import DeployError
+from nxc_core.model import ExecEndpoint, Node, NodeSpec, NodeState, Observation, Plan, Resource
 from nxc_core.operation import THREADS, Operation
 from nxc_docker import containers, engine as engines, launch, looking, nodes
 from nxc_docker.engine import Engine
 from nxc_docker.flavour import Docker
 from nxc_docker.options import DockerOptions
 from nxc_docker.profile import Profile
+from tests.docker_stubs import PROFILE
 from tests.operations import operation_in
 
 OP = cast("Operation", None)
@@ -205,9 +207,10 @@ def test_no_more_start_at_once_than_the_engine_s_processors_can_bear(
 class Networks:
     """An engine that still counts a container for a while that is gone, or counts one that is there."""
 
-    def __init__(self, refusals: int, *, there: bool) -> None:
+    def __init__(self, refusals: int, *, there: bool, lists: bool = True) -> None:
         self.refusals = refusals
         self.there = there
+        self.lists = lists
         self.cut: list[str] = []
 
     def remove_network(self, id: str) -> None:
@@ -216,7 +219,9 @@ class Networks:
             raise sdk.APIError("403", explanation=f"network {id} has active endpoints")
 
     def inspect_network(self, id: str) -> dict[str, Any]:
-        return {"Containers": {"c1": {"Name": "d-web1"}}}
+        if not self.refusals:
+            raise sdk.NotFound("404", explanation=f"network {id} not found")
+        return {"Containers": {"c1": {"Name": "d-web1"}} if self.lists else {}}
 
     def inspect_container(self, id: str) -> None:
         if not self.there:
@@ -228,15 +233,45 @@ class Networks:
 
 
 def test_endpoints_of_containers_that_are_gone_are_cut() -> None:
-    networks = Networks(1, there=False)
+    networks = Networks(2, there=False)
     engine = cast("Engine", SimpleNamespace(api=networks))
     assert not containers._take_network("n1", engine)
     assert networks.cut == ["d-web1"]
-    assert containers._take_network("n1", engine)
+    assert containers._take_network("n1", engine), "somebody else has removed it meanwhile"
 
 
 def test_a_network_that_somebody_is_in_stays() -> None:
-    networks = Networks(1, there=True)
+    networks = Networks(2, there=True)
     with pytest.raises(sdk.APIError):
         containers._take_network("n1", cast("Engine", SimpleNamespace(api=networks)))
     assert networks.cut == []
+
+
+def test_a_count_that_only_a_restart_corrects_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Docker before 28 may count too many for good, where many containers go at once."""
+    monkeypatch.setattr(containers, "COUNTING", 0.0)
+    networks = Networks(1000, there=False, lists=False)
+    engine = cast("Engine", SimpleNamespace(api=networks, profile=PROFILE))
+    with pytest.raises(DeployError) as caught:
+        containers.take_network("web-1", "n1", engine, operation_in(tmp_path))
+    assert "web-1" in caught.value.message
+    assert "restart docker" in caught.value.hint
+
+
+def test_what_a_network_holds_up_is_removed_before_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    removed: list[str] = []
+
+    def refuse(*_: object) -> None:
+        raise DeployError("it stays")
+
+    monkeypatch.setattr(containers, "remove_network", refuse)
+    monkeypatch.setattr(containers, "remove_volume", lambda name, *_: removed.append(name))
+    monkeypatch.setattr(engines, "connect", lambda *_, **__: cast("Engine", None))
+    held = [Resource(kind=containers.NETWORK, id="n"), Resource(kind=containers.VOLUME, id="v")]
+    with pytest.raises(DeployError):
+        Docker(DockerOptions()).release(held, operation_in(tmp_path))
+    assert removed == ["v"]

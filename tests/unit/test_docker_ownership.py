@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import pytest
 from attrs import evolve
@@ -22,7 +22,8 @@ from nxc_core.model import (
 )
 from nxc_core.operation import Operation
 from nxc_docker import compose, containers, images, leftovers
-from tests.docker_stubs import OP, OURS, answer, engine_of
+from tests.docker_stubs import OP, OURS, PROFILE, answer, engine_of
+from tests.operations import operation_in
 
 
 def test_only_both_labels_make_it_ours() -> None:
@@ -95,7 +96,11 @@ def test_only_images_that_nobody_named_or_made_from_ours_are_ours(
     assert images.is_ours(told) is expected
 
 
-def test_a_name_that_is_a_strangers_by_now_is_not_swept(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("kind", "called"), [("docker", "lost"), ("podman", "web-1")])
+def test_a_name_that_is_a_strangers_by_now_is_not_swept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: Literal["docker", "podman"], called: str
+) -> None:
+    """By its id podman removes even a network that somebody is in."""
     removed: list[str] = []
     both = [
         {"Id": "lost", "Name": "web-1", "Labels": {**OURS, "nxc.owner": compose.owner()}},
@@ -108,13 +113,14 @@ def test_a_name_that_is_a_strangers_by_now_is_not_swept(monkeypatch: pytest.Monk
         images=lambda **_: [],
         volumes=lambda **_: {},
         remove_network=removed.append,
+        profile=evolve(PROFILE, engine=kind),
     )
-    op = cast("Operation", SimpleNamespace(check_cancelled=lambda: None))
+    op = operation_in(tmp_path)
     monkeypatch.setattr(leftovers, "is_lost", lambda labels: "nxc.owner" in labels)
     assert [(one.what, one.id) for one in leftovers.find(engine)] == [("network", "web-1")]
     found = [Leftover(what="network", id="web-1"), Leftover(what="network", id="web-2")]
     assert list(leftovers.sweep(found, engine, op)) == found
-    assert removed == ["lost"]
+    assert removed == [called]
 
 
 def test_what_a_lost_deployment_left(tmp_path: Path) -> None:

@@ -166,10 +166,11 @@ class Docker(Nodes):
 
         away = set(containers.remove_containers(names, engine, op.name, op, keep_console)) if names else set()
         for one in held:
-            if one.kind == NETWORK:
-                containers.remove_network(one.id, engine, op.name, op)
             if one.kind == VOLUME:
                 containers.remove_volume(one.id, engine, op.name, op)
+        for one in held:  # last, for it is what an engine may refuse
+            if one.kind == NETWORK:
+                containers.remove_network(one.id, engine, op.name, op)
         return [one for one in held if one.kind != CONTAINER or one.id in away]
 
     # Beside a deployment

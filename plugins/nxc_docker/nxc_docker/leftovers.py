@@ -15,7 +15,7 @@ from nxc_core.model import Deployment, Leftover, Status
 from nxc_core.state import load
 from nxc_docker import failures, images
 from nxc_docker.compose import DEPLOYMENT, FOLDER, NODE, OWNER, owner
-from nxc_docker.containers import is_named
+from nxc_docker.containers import is_named, take_network
 from nxc_docker.engine import Engine
 
 
@@ -94,7 +94,7 @@ def _remove(leftover: Leftover, id: str, engine: Engine, op: Operation) -> bool:
     told = f"{leftover.what} {leftover.id}"
     ways: Mapping[str, Callable[[], Any]] = {
         "container": lambda: api.remove_container(id, force=True, v=True),
-        "network": lambda: api.remove_network(id),
+        "network": lambda: take_network(leftover.id, id, engine, op),
         "volume": lambda: api.remove_volume(id),
         "image": lambda: api.remove_image(id),
     }
@@ -107,6 +107,7 @@ def _remove(leftover: Leftover, id: str, engine: Engine, op: Operation) -> bool:
     except failures.EngineLost:
         raise
     except DeployError as error:
-        op.step(f"{told} stays: {error.message}", topic="warning")
+        way = f"; {error.hint}" if error.hint else ""
+        op.step(f"{told} stays: {error.message}{way}", topic="warning")
         return False
     return True
