@@ -128,7 +128,7 @@ def _release_rank(
         except Interrupted:
             raise
         except Exception as error:  # noqa: BLE001 - whatever a driver raises, the other ranks go on
-            trouble.append(str(error) if isinstance(error, NxcError) else f"{type(error).__name__}: {error}")
+            trouble.append(_tell(error))
     try:
         for resource in resources:
             if resource.key in gone:
@@ -137,6 +137,13 @@ def _release_rank(
         trouble.append(str(error))
     still = {resource.key for resource in op.journal.outstanding()}
     return [resource for resource in resources if resource.key in still], trouble
+
+
+def _tell(error: Exception) -> str:
+    """Say what is in the way, and how it is got out of it."""
+    if isinstance(error, NxcError):
+        return f"{error.message}; {error.hint}" if error.hint else error.message
+    return f"{type(error).__name__}: {error}"
 
 
 def spell(resources: Sequence[Resource]) -> str:

@@ -106,6 +106,7 @@ def test_what_could_not_be_released_is_named_and_kept(op: Operation, plugins: Pl
     ("error", "phrase"),
     [
         (DeployError("engine away"), "engine away"),
+        (DeployError("engine away", hint="start it"), "engine away; start it"),
         (OSError(13, "Permission denied"), "Permission denied"),
         (KeyError("pid"), "KeyError: 'pid'"),
         (ExceptionGroup("several", [DeployError("x"), DeployError("y")]), "several"),
