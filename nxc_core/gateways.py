@@ -12,6 +12,8 @@ from nxc_core.model import Gateway
 IDLE = 120
 """Seconds that a connection to a host on the way stays open unused."""
 CONNECT_TIMEOUT = 30
+GLOBAL = ("/etc/ssh/ssh_known_hosts", "/etc/ssh/ssh_known_hosts2")
+"""Where ssh looks for host keys besides a user's own files, unless its configuration says otherwise."""
 
 
 def users_own(
@@ -20,12 +22,13 @@ def users_own(
     """Return options for the user's own ssh.
 
     Nothing of theirs changes, nobody is asked, and no key is trusted unseen. ``known_hosts`` counts besides
-    ``trusted``, the files that their ssh reads; ``patience`` in seconds.
+    ``trusted``, the files for all users that their ssh reads, and their own; ``patience`` in seconds.
     """
     options = [
         "BatchMode=yes",
         "StrictHostKeyChecking=yes",
         "UpdateHostKeys=no",
+        "CheckHostIP=no",  # which writes addresses to their file of host keys; the default until OpenSSH 8.4
         f"ConnectTimeout={patience}",
         "ConnectionAttempts=1",
         "ServerAliveInterval=5",
@@ -33,14 +36,14 @@ def users_own(
         "LogLevel=ERROR",
         "ForwardAgent=no",
         "ClearAllForwardings=yes",
+        "ForwardX11=no",  # xauth would run there each time, and lock one file in a home that many share
         "PermitLocalCommand=no",
         "RemoteCommand=none",
         "RequestTTY=no",
     ]
-    if known_hosts:
-        mine = trusted or ("~/.ssh/known_hosts", "~/.ssh/known_hosts2")
-        files = [*mine, str(known_hosts).replace("%", "%%")]
-        options.append("UserKnownHostsFile=" + " ".join(f'"{file}"' for file in files))
+    if known_hosts:  # by the option that the configuration of a host, as of one on the way, hardly ever has
+        files = [*(trusted or GLOBAL), str(known_hosts)]
+        options.append("GlobalKnownHostsFile=" + " ".join(f'"{file}"' for file in files))
     return tuple(word for option in options for word in ("-o", option))
 
 

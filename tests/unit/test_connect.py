@@ -11,8 +11,9 @@ import pytest
 
 from nxc_core.connect import LOST, SshConnection
 from nxc_core.errors import CommandError
-from nxc_core.gateways import through
+from nxc_core.gateways import through, users_own
 from nxc_core.model import Gateway, SshEndpoint
+from tests.sshds import run_sshds
 
 SSH = """#!/bin/sh
 case "$*" in *"-O check"*) exit "$SHARED" ;; esac
@@ -93,7 +94,7 @@ def test_the_way_to_a_gateway_is_the_users_own_and_asks_nobody(tmp_path: Path) -
     assert (settings["user"], settings["hostname"], settings["port"]) == ("bob", "::1", "23")
     assert settings["stricthostkeychecking"] == "true" and settings["batchmode"] == "yes"
     assert settings["proxyjump"] == "far" and settings["controlmaster"] == "auto"
-    assert settings["userknownhostsfile"].endswith(str(place / "known"))
+    assert settings["globalknownhostsfile"].endswith(str(place / "known"))
 
 
 def test_the_way_to_a_gateway_is_gone_from_any_login_shell(
@@ -107,6 +108,25 @@ def test_the_way_to_a_gateway_is_gone_from_any_login_shell(
     words = ("ssh", "-F", "/dev/null", "-o", f"ProxyCommand={way}", "node", "true")
     ended = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
     assert "connect to host 127.0.0.1 port 1: Connection refused" in ended.stderr
+
+
+@pytest.mark.parametrize("where", ["theirs", "added"])
+def test_a_host_keeps_the_files_of_host_keys_of_its_own_configuration(tmp_path: Path, where: str) -> None:
+    added, theirs = tmp_path / "more 100%h" / "known", tmp_path / "theirs"
+    added.parent.mkdir()
+    added.touch()
+    with run_sshds(tmp_path / "sshd", 1) as (gate,):
+        key = gate.known_hosts.read_text().replace(gate.alias, f"[127.0.0.1]:{gate.port}")
+        {"theirs": theirs, "added": added}[where].write_text(key)
+        (tmp_path / "config").write_text(
+            f"Host gate\n HostName 127.0.0.1\n Port {gate.port}\n IdentityFile {gate.identity}\n"
+            f" IdentitiesOnly yes\n UserKnownHostsFile {theirs}\nHost *\n CheckHostIP yes\n ForwardX11 yes\n"
+        )
+        words = ("-F", str(tmp_path / "config"), *users_own(known_hosts=added), "gate")
+        subprocess.run(("ssh", *words, "true"), check=True, timeout=60)
+    settings = dict(line.partition(" ")[::2] for line in _settings(*words))
+    assert settings["userknownhostsfile"] == str(theirs)
+    assert settings["checkhostip"] == settings["forwardx11"] == "no"
 
 
 def _settings(*words: str) -> list[str]:

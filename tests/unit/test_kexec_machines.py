@@ -146,7 +146,7 @@ def test_the_users_configuration_counts(tmp_path: Path) -> None:
     config = tmp_path / "config"
     config.write_text(
         "Host box\n HostName 192.0.2.7\n Port 2022\n User bob\n ProxyJump carol@gate:23\n"
-        f" UserKnownHostsFile {tmp_path}/known\n"
+        f" GlobalKnownHostsFile {tmp_path}/known\n"
     )
     contact = Contact(name="box", host="box")
     argv = resolve(contact).argv
@@ -186,7 +186,7 @@ def test_keys_may_be_in_a_folder_with_blanks_and_percent_signs(tmp_path: Path) -
     settings = dict(line.partition(" ")[::2] for line in told.stdout.splitlines())
     # Of two percent signs ssh makes one; of an identity that is not told before it is used.
     assert settings["identityfile"].replace("%%", "%") == "/my 100%h machines/id"
-    assert settings["userknownhostsfile"] == "/h/known /my 100%h machines/known"
+    assert settings["globalknownhostsfile"] == "/h/known /my 100%h machines/known"
 
 
 def test_ssh_asks_nobody_and_trusts_nothing_unseen(tmp_path: Path) -> None:
@@ -194,7 +194,7 @@ def test_ssh_asks_nobody_and_trusts_nothing_unseen(tmp_path: Path) -> None:
     words = way.run(("true", "a b"), timeout=3).argv
     for option in ("BatchMode=yes", "StrictHostKeyChecking=yes", "UpdateHostKeys=no", "ForwardAgent=no"):
         assert option in words
-    assert 'UserKnownHostsFile="/h/known" "/more"' in words
+    assert 'GlobalKnownHostsFile="/h/known" "/more"' in words
     assert words[-3:] == ("box", "--", "true 'a b'"), "by the name that ssh's configuration knows"
     assert {"IdentityFile=/k", "IdentitiesOnly=yes"} < set(words)
     (hops,) = [word for word in words if word.startswith("ProxyCommand=")]
@@ -207,7 +207,7 @@ def test_ssh_asks_nobody_and_trusts_nothing_unseen(tmp_path: Path) -> None:
 
 def test_their_files_of_host_keys_are_left_to_ssh(tmp_path: Path) -> None:
     words = Way(contact=CONTACT, runtime=tmp_path).open(3).argv
-    assert not any("UserKnownHostsFile" in word for word in words)
+    assert not any("KnownHostsFile" in word for word in words)
 
 
 @pytest.mark.parametrize(

@@ -53,7 +53,7 @@ class Contact:
     address: str = ""
     real: str = ""
     trusted: tuple[str, ...] = ()
-    """Files of known hosts that the user's own ssh reads."""
+    """Files of known hosts for all users that their ssh reads."""
     known_hosts: str = ""
     """The one that was added, as seen from everywhere."""
     where: str = ""
@@ -241,7 +241,7 @@ def configured(contact: Contact, told: str) -> Contact:
         user=contact.user or words.get("user", ""),
         port=contact.port or int(words.get("port", "22")),
         jump=jump,
-        trusted=tuple(_paths(words.get("userknownhostsfile", ""))),
+        trusted=tuple(_paths(words.get("globalknownhostsfile", ""))),
     )
 
 
