@@ -275,3 +275,14 @@ def test_what_a_network_holds_up_is_removed_before_it(
     with pytest.raises(DeployError):
         Docker(DockerOptions()).release(held, operation_in(tmp_path))
     assert removed == ["v"]
+
+
+def test_a_full_disk_keeps_no_node_from_being_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard: list[str] = []
+    (tmp_path / "log").write_text("no folder")
+    monkeypatch.setattr(looking, "logs", lambda *_, **__: b"said")
+    op = operation_in(tmp_path, hear=lambda event: heard.append(event.message))
+    nodes.save_console("web1", "d-web1", cast("Engine", None), op)
+    assert "cannot be kept" in heard[0]

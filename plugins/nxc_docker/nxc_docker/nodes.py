@@ -225,8 +225,11 @@ def save_console(node: str, container: str, engine: Engine, op: Operation) -> No
     except failures.TROUBLE:
         return
     path = _log(node, op)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(looking.clean_console(content))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(looking.clean_console(content))
+    except OSError as error:  # a full disk must not keep a node from being removed
+        op.step(f"its console cannot be kept: {path}: {error.strerror}", node=node, topic="warning")
 
 
 def _log(node: str, op: Operation) -> Path:
