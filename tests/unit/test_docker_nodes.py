@@ -17,7 +17,7 @@ import nxc_docker.flavour
 from nxc_core.errors import DeployError
 from nxc_core.model import ExecEndpoint, Node, NodeSpec, NodeState, Observation, Plan, Resource
 from nxc_core.operation import THREADS, Operation
-from nxc_docker import containers, engine as engines, launch, looking, nodes
+from nxc_docker import compose, containers, engine as engines, launch, looking, nodes
 from nxc_docker.engine import Engine
 from nxc_docker.flavour import Docker
 from nxc_docker.options import DockerOptions
@@ -286,3 +286,24 @@ def test_a_full_disk_keeps_no_node_from_being_removed(
     op = operation_in(tmp_path, hear=lambda event: heard.append(event.message))
     nodes.save_console("web1", "d-web1", cast("Engine", None), op)
     assert "cannot be kept" in heard[0]
+
+
+@pytest.mark.parametrize(("state", "calls"), [("created", ["put", "start"]), ("exited", ["start"])])
+def test_who_was_made_but_perhaps_not_told_who_it_is_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: str, calls: list[str]
+) -> None:
+    (tmp_path / "node.json").write_text("{}")
+    monkeypatch.setattr(compose, "to_create", lambda *_, **__: {"labels": {}})
+    monkeypatch.setattr(containers, "_keep", lambda found, *_: found.id)
+    done: list[str] = []
+    api = SimpleNamespace(
+        api_version="1.41",
+        put_archive=lambda *_: done.append("put"),
+        start=lambda *_: done.append("start"),
+    )
+    engine = cast("Engine", SimpleNamespace(api=api, url="unix:///e"))
+    service = cast("compose.Service", SimpleNamespace(name="d-web1", node="web1"))
+    present = containers.Found(id="1", name="d-web1", node="web1", state=state, digest="")
+    model, op = cast("compose.Model", None), operation_in(tmp_path)
+    assert not containers.boot(service, model, "n", engine, op, present=present, seed=tmp_path / "node.json")
+    assert done == calls

@@ -151,6 +151,10 @@ def boot(
     if kept is not None:
         # What an engine that was killed half-way knows of it may be in its way: then another is made.
         with failures.translated(starting, url=engine.url), contextlib.suppress(sdk.APIError):
+            if seed is not None and present is not None and present.state == "created":
+                engine.api.put_archive(
+                    kept, "/", pack_document(seed)
+                )  # the interruption may have come before it
             _start(kept, engine)
             return False
     with failures.translated(f"creating the container {service.name}", url=engine.url):
