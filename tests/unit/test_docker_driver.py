@@ -171,6 +171,10 @@ def test_more_nodes_than_inotify_allows(tmp_path: Path, monkeypatch: pytest.Monk
     with pytest.raises(PreflightError) as caught:
         check.require_room(34, PROFILE, lean=False)
     assert "lean" in caught.value.hint
+    (tmp_path / "limit").write_text("0\n")
+    with pytest.raises(PreflightError) as caught:
+        check.require_room(1, PROFILE, lean=True)
+    assert "fs.inotify.max_user_instances=128" in caught.value.hint
 
 
 def test_the_doctor_says_what_is_in_the_way(tmp_path: Path) -> None:
@@ -187,6 +191,8 @@ def test_routes_are_read(tmp_path: Path) -> None:
         "eth0\t0000480A\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\t0\t0\n"
         "eth1\t0000A8C0\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\t0\t0\n"
         "eth1\t0000A8C0\t00000000\t0001\t0\t0\t5\t00FFFFFF\t0\t0\t0\n"
+        "tun0\t00000000\t0100080A\t0003\t0\t0\t0\t00000080\t0\t0\t0\n"
+        "tun0\t00000080\t0100080A\t0003\t0\t0\t0\t00000080\t0\t0\t0\n"
     )
     assert routes.local_subnets(table) == ["10.72.0.0/24", "192.168.0.0/24"]
     assert routes.local_subnets(tmp_path / "none") == []

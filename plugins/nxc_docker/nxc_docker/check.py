@@ -19,6 +19,8 @@ INSTANCES = Path("/proc/sys/fs/inotify/max_user_instances")
 SYSTEMD_CGROUP = Path("/sys/fs/cgroup/systemd")
 PER_NODE = {True: 2, False: 3}
 """inotify instances that root has in a lean system (PID 1), and in a whole one (logind, too)."""
+USUAL_LIMIT = 128
+"""inotify instances that Linux lets a user have where nobody has set a limit."""
 LEAST_DISK = 512
 """MiB that the images of a small deployment take."""
 _LINK = "anon_inode:inotify"
@@ -104,7 +106,7 @@ def require_room(nodes: int, profile: Profile, *, lean: bool) -> None:
 
 
 def _raise_limit(limit: int, used: int, nodes: int, lean: bool) -> str:
-    enough = limit
+    enough = max(limit, USUAL_LIMIT)
     while enough < used + nodes * PER_NODE[lean]:
         enough *= 2
     words = f"raise the limit: sysctl fs.inotify.max_user_instances={enough} (as root)"
