@@ -345,11 +345,17 @@ def test_an_engine_that_is_too_old(tmp_path: Path) -> None:
         ("tcp://there", "no engine's address"),
         ("tcp://127.0.0.1:1", "not running"),
         ("tcp://no-such-host.invalid:2375", "not known"),
-        ("ssh://no-such-host.invalid", "paramiko"),
+        ("ssh://no-such-host.invalid", "by ssh"),
     ],
 )
 def test_wrong_addresses(url: str, words: str) -> None:
     assert words in refusal(url).message
+
+
+def test_an_engine_behind_ssh_is_reached_by_its_socket() -> None:
+    """The SDK's own way has no deadline, and a command waits for ever for the end of its input."""
+    assert "ssh://me@there:2222 " in refusal("ssh://me@there:2222/").hint
+    assert "DOCKER_HOST=unix://" in refusal("ssh://me@there:2222/").hint
 
 
 def test_docker_host_is_named_where_it_is_wrong(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -86,6 +86,8 @@ def forget() -> None:
 
 
 def _probe(url: str, options: Asked) -> Engine:
+    if url.startswith("ssh://"):
+        raise failures.refuse_ssh(url)
     patience = PROBE_TIMEOUT * max(1.0, options.timeout / USUAL_TIMEOUT)
     try:
         _knock(url)
@@ -121,7 +123,6 @@ def _open(url: str, api: str, patience: float) -> docker.DockerClient:
         version=api,
         timeout=patience,  # type: ignore[arg-type]
         tls=_tls(url),
-        use_ssh_client=True,
         max_pool_size=POOL,
     )
 

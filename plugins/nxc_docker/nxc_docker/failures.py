@@ -123,12 +123,6 @@ def explain_connection(error: BaseException, url: str) -> PreflightError | None:
         return PreflightError(
             f"{place} is too long for a socket's path", hint="link a shorter path to it: 107 bytes at most"
         )
-    if "paramiko" in text:
-        return PreflightError(
-            "an engine behind ssh:// needs the Python package paramiko",
-            hint="pip install paramiko, or forward its socket: ssh -nNT -L /tmp/docker.sock:"
-            "/var/run/docker.sock HOST, and DOCKER_HOST=unix:///tmp/docker.sock",
-        )
     if _has(chain, requests.exceptions.InvalidJSONError):  # which is an OSError, too
         return PreflightError(
             f"what listens at {place} is no container engine: it answers in no JSON",
@@ -154,7 +148,16 @@ def explain_connection(error: BaseException, url: str) -> PreflightError | None:
     return None
 
 
-_SPELLING = "set DOCKER_HOST (or docker.url) as unix:///var/run/docker.sock, tcp://HOST:2375 or ssh://HOST"
+def refuse_ssh(url: str) -> PreflightError:
+    """Refuse an address that the SDK takes, but with a pipe for a socket: no deadline, no end of input."""
+    return PreflightError(
+        f"nxc does not speak to an engine by ssh itself: {url}",
+        hint=f"forward its socket: ssh -nNT -L ~/docker.sock:/var/run/docker.sock {url.rstrip('/')} (leave it"
+        " running), and set DOCKER_HOST=unix://$HOME/docker.sock",
+    )
+
+
+_SPELLING = "set DOCKER_HOST (or docker.url) as unix:///var/run/docker.sock or tcp://HOST:2375"
 
 
 def _origin(url: str) -> str:

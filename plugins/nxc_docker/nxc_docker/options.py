@@ -15,7 +15,7 @@ _URL = re.compile(r"^(unix|tcp|http|https|ssh)://.+|^/.+")
 def _is_url(_: object, __: Attribute[str | None], value: str | None) -> None:
     if value is not None and not _URL.match(value):
         raise ValueError(
-            f"url {value!r} is no engine's address: unix:///var/run/docker.sock, tcp://HOST:2375, ssh://HOST"
+            f"url {value!r} is no engine's address: unix:///var/run/docker.sock or tcp://HOST:2375"
         )
 
 
@@ -41,8 +41,8 @@ class DockerOptions:
         default=None,
         validator=_is_url,
         metadata={
-            "help": "the engine: unix:///path, tcp://host:port or ssh://host; default: DOCKER_HOST, docker's"
-            " context, /var/run/docker.sock, then podman's sockets"
+            "help": "the engine: unix:///path or tcp://host:port; default: DOCKER_HOST, docker's context,"
+            " /var/run/docker.sock, then podman's sockets"
         },
     )
     privileged: bool = field(
