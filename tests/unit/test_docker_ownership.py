@@ -48,9 +48,11 @@ def test_what_runs_an_image_of_a_node_is_not_that_node() -> None:
     told = [
         {"Id": "1", "Names": ["/web-1-one"], "Labels": {**OURS, "nxc.node": "one"}},
         {"Id": "2", "Names": ["/experiment"], "Labels": {**OURS, "nxc.node": "one"}},
+        {"Id": "3", "Names": None, "Labels": {**OURS, "nxc.node": "two"}},  # it is being removed
+        {"Id": "4", "Names": ["/other/link", "/web-1-three"], "Labels": {**OURS, "nxc.node": "three"}},
     ]
     found = containers.list_containers(engine_of(containers=lambda **_: told), "web-1", OP)
-    assert list(found) == ["web-1-one"]
+    assert list(found) == ["web-1-one", "web-1-three"]
 
 
 def small_model(*volumes: str) -> compose.Model:

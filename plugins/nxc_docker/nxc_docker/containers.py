@@ -20,6 +20,7 @@ from nxc_core import DeployError, Operation
 from nxc_docker import compose, failures
 from nxc_docker.compose import DEPLOYMENT, FOLDER, NODE, Model, Service
 from nxc_docker.engine import Engine
+from nxc_docker.looking import name_of
 
 CONTAINER, NETWORK, VOLUME = "docker.container", "docker.network", "docker.volume"
 """Kinds of claims; ranks 2, 1 and 1."""
@@ -75,7 +76,7 @@ def _read(told: Mapping[str, Any]) -> Found:
     labels = told.get("Labels") or {}
     return Found(
         id=str(told["Id"]),
-        name=str(told["Names"][0]).removeprefix("/"),
+        name=name_of(told),
         node=labels.get(NODE, ""),
         state=str(told.get("State", "")).lower(),
         digest=labels.get(DIGEST, ""),

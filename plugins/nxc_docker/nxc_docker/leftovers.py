@@ -17,6 +17,7 @@ from nxc_docker import failures, images
 from nxc_docker.compose import DEPLOYMENT, FOLDER, NODE, OWNER, owner
 from nxc_docker.containers import is_named, take_network
 from nxc_docker.engine import Engine
+from nxc_docker.looking import name_of
 
 
 def find(engine: Engine) -> Sequence[Leftover]:
@@ -33,7 +34,7 @@ def _lost(engine: Engine) -> dict[tuple[str, str], str]:
         networks = engine.api.networks(filters=given)
         volumes = engine.api.volumes(filters=given).get("Volumes") or ()
     named = [
-        *(("container", str(one["Names"][0]).removeprefix("/"), one["Id"], one) for one in containers),
+        *(("container", name_of(one), one["Id"], one) for one in containers),
         *(("network", str(one["Name"]), one["Id"], one) for one in networks),
         *(("volume", str(one["Name"]), one["Name"], one) for one in volumes),
     ]

@@ -26,6 +26,15 @@ _CHATTER = re.compile(
 """What systemd writes as it ends, whatever the reason."""
 
 
+def name_of(told: Mapping[str, Any]) -> str:
+    """Return a container's name as a list of containers has it; its id where it has lost its name already.
+
+    Other containers' links to it are names with two slashes.
+    """
+    own = [str(name) for name in told.get("Names") or () if str(name).count("/") < 2]
+    return own[0].removeprefix("/") if own else str(told["Id"])
+
+
 def look(name: str, engine: Engine) -> Observation:
     """Say whether a container runs and, where not, how it ended."""
     with failures.translated("asking the engine for a node", url=engine.url):
@@ -89,7 +98,7 @@ def find_holders(ports: Iterable[Port], engine: Engine) -> str:
             had = {(port.get("PublicPort"), port.get("Type")) for port in one.get("Ports") or ()}
             deployment = (one.get("Labels") or {}).get(DEPLOYMENT)
             way = f" (`nxc down {deployment}` removes it)" if deployment else ""
-            told += [f"{one['Names'][0].strip('/')} has {port}{way}" for port, _ in sorted(asked & had)]
+            told += [f"{name_of(one)} has {port}{way}" for port, _ in sorted(asked & had)]
     except failures.TROUBLE:
         return ""
     return "; ".join(told)
