@@ -182,16 +182,22 @@ class SshConnection(Copying):
     def _options(self) -> tuple[str, ...]:
         return ssh_options(self.endpoint)
 
-    def _share(self, timeout: float) -> None:
-        """Open the shared connection unless it is there."""
+    def _share(self, wanted: Sequence[str], timeout: float) -> None:
+        """Open the shared connection unless it is there; raises CommandError where the node is out of reach.
+
+        By a command that ends: of several at once one opens it, and ``ssh -N`` of the others would stay.
+        """
         control = self.endpoint.control
         if control is None or control.exists():
             return
-        argv = ("ssh", *self._options(), "-M", "-N", "-f", "-o", f"ControlPersist={IDLE}", self.endpoint.host)
-        with contextlib.suppress(
-            CommandError
-        ):  # then every command connects by itself, and says what is wrong
-            process.run(("setsid", *argv), timeout=timeout, output=Path("/dev/null"), cancelled=self.cancel)
+        sharing = ("-o", "ControlMaster=auto", "-o", f"ControlPersist={IDLE}")
+        argv = ("ssh", *self._options(), *sharing, self.endpoint.host, "--", "true")
+        try:
+            done = process.run(argv, check=False, timeout=timeout, cancelled=self.cancel)
+        except CommandError:
+            return  # late: the command connects by itself in what time it has left
+        if done.code == 255 and self._is_lost(done.error_text):
+            raise _lost(wanted, done.error_text)
 
     def _execute(
         self,
@@ -200,25 +206,25 @@ class SshConnection(Copying):
         stdin: bytes | Path | None,
         output: Path | None,
     ) -> Completed:
-        self._share(min(timeout or CONNECT_TIMEOUT, CONNECT_TIMEOUT))
+        end = None if timeout is None else time.monotonic() + timeout
+        self._share(argv, min(timeout or CONNECT_TIMEOUT, CONNECT_TIMEOUT))
         command = ("ssh", *self._options(), self.endpoint.host, "--", shlex.join(argv))
-        done = process.run(
-            command,
-            check=False,
-            timeout=timeout,
-            stdin=stdin,
-            output=output,
-            cancelled=self.cancel,
-            on_data=self.on_data,
-        )
-        if done.code == 255 and self._is_lost(done.error_text) and not self._is_shared():
-            told = done.error_text.strip().splitlines()
-            raise CommandError(
-                f"{LOST}: {told[-1] if told else 'ssh ended with 255'}",
-                argv=tuple(argv),
-                code=None,
-                stderr=done.error_text,
+        try:
+            done = process.run(
+                command,
+                check=False,
+                timeout=None if end is None else max(0.0, end - time.monotonic()),
+                stdin=stdin,
+                output=output,
+                cancelled=self.cancel,
+                on_data=self.on_data,
             )
+        except CommandError as late:
+            told = f":\n{late.stderr}" if late.stderr else ""
+            message = f"`{shlex.join(argv)}` was not done after {timeout:g} s{told}"
+            raise CommandError(message, argv=tuple(argv), code=None, stderr=late.stderr) from late
+        if done.code == 255 and self._is_lost(done.error_text) and not self._is_shared():
+            raise _lost(argv, done.error_text)
         return done
 
     def _is_shared(self) -> bool:
@@ -258,9 +264,17 @@ class SshConnection(Copying):
         if control is not None and control.exists():
             with contextlib.suppress(CommandError):
                 process.run(
-                    ("ssh", "-S", str(control), "-O", "exit", self.endpoint.host), check=False, timeout=10
+                    ("ssh", "-F", "/dev/null", "-S", str(control), "-O", "exit", self.endpoint.host),
+                    check=False,
+                    timeout=10,
                 )
             control.unlink(missing_ok=True)
+
+
+def _lost(argv: Sequence[str], said: str) -> CommandError:
+    told = said.strip().splitlines()
+    message = f"{LOST}: {told[-1] if told else 'ssh ended with 255'}"
+    return CommandError(message, argv=tuple(argv), code=None, stderr=said)
 
 
 class ExecConnection(Copying):

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import shlex
 import subprocess
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
+from attrs import evolve
 
 from nxc_core.connect import LOST, SshConnection
 from nxc_core.errors import CommandError
 from nxc_core.gateways import through, users_own
 from nxc_core.model import Gateway, SshEndpoint
+from tests.processes import command_lines
 from tests.sshds import run_sshds
 
 SSH = """#!/bin/sh
@@ -127,6 +131,48 @@ def test_a_host_keeps_the_files_of_host_keys_of_its_own_configuration(tmp_path: 
     settings = dict(line.partition(" ")[::2] for line in _settings(*words))
     assert settings["userknownhostsfile"] == str(theirs)
     assert settings["checkhostip"] == settings["forwardx11"] == "no"
+
+
+def test_commands_at_once_leave_one_connection_that_closing_ends(tmp_path: Path) -> None:
+    with run_sshds(tmp_path, 1) as (end,):
+        ways = [SshConnection(end) for _ in range(5)]
+        with ThreadPoolExecutor() as pool:
+            said = list(pool.map(lambda way: way.run(("echo", "there"), timeout=60), ways))
+        assert {(one.text, one.error_text) for one in said} == {("there\n", "")}
+        SshConnection(end).run(("true",), timeout=60)
+        assert _clients(end) == 1
+        ways[0].close()
+        until = time.monotonic() + 60
+        while _clients(end):
+            assert time.monotonic() < until
+            time.sleep(0.02)
+
+
+def test_a_first_command_has_no_login_but_that_of_the_shared_connection(tmp_path: Path) -> None:
+    with run_sshds(tmp_path, 1) as (end,):
+        way = SshConnection(end)
+        assert way.run(("echo", "there"), timeout=60).text == "there\n"
+        way.close()
+        assert (tmp_path / "node0.log").read_text().count("Accepted publickey") == 1
+
+
+def test_a_command_is_run_where_the_folder_of_the_shared_connection_is_gone(tmp_path: Path) -> None:
+    with run_sshds(tmp_path, 1) as (end,):
+        way = SshConnection(evolve(end, control=tmp_path / "gone" / "s"))
+        assert way.run(("echo", "there"), timeout=60).text == "there\n"
+
+
+def test_a_command_that_is_late_is_told_by_the_time_that_it_had(tmp_path: Path) -> None:
+    with run_sshds(tmp_path, 1) as (end,):
+        way = SshConnection(end)
+        with pytest.raises(CommandError, match=r"^`sleep 600` was not done after 3 s$"):
+            way.run(("sleep", "600"), timeout=3)
+        way.close()
+
+
+def _clients(end: SshEndpoint) -> int:
+    """Count the ssh that keep a connection to a node, here."""
+    return sum(line.startswith("ssh") and str(end.control) in line for line in command_lines().values())
 
 
 def _settings(*words: str) -> list[str]:
