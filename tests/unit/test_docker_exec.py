@@ -5,17 +5,22 @@ from __future__ import annotations
 import io
 import os
 import random
+import selectors
 import signal
+import socket
 import subprocess
+import threading
 import time
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import requests
 
+from nxc_core import Interrupted
 from nxc_core.process import KEPT
 from nxc_docker.connection import EngineConnection
-from nxc_docker.exec import _END, STDERR, STDOUT, Unheard, _Streams
+from nxc_docker.exec import _END, STDERR, STDOUT, Unheard, _Stream, _Streams, _Talk
 from tests.docker_stubs import engine_of
 
 
@@ -92,6 +97,27 @@ def test_what_is_late_is_ended_with_all_it_started() -> None:
             other.kill()
             for pid in _members(late.pid):
                 os.kill(pid, signal.SIGKILL)
+
+
+def test_an_interruption_is_told_whatever_the_engine_does() -> None:
+    def hang(*_: object, **__: object) -> None:
+        raise requests.exceptions.ReadTimeout("Read timed out.")
+
+    asked = threading.Event()
+    asked.set()
+    here, there = socket.socketpair()
+    with here, there, selectors.DefaultSelector() as selector:
+        here.setblocking(False)
+        talk = _Talk(
+            engine=engine_of(exec_create=hang, exec_inspect=hang),
+            container="web-1-a",
+            stream=_Stream(id="1", raw=here, early=frames((STDOUT, b"42\n")), response=None),
+            source=iter(()),
+            streams=_Streams(write=None),
+            selector=selector,
+        )
+        with pytest.raises(Interrupted):
+            talk.run(None, asked)
 
 
 def _members(session: int) -> list[int]:

@@ -17,6 +17,7 @@ from docker.errors import APIError, DockerException
 
 from nxc_core import Interrupted
 from nxc_core.process import KEPT, OnData
+from nxc_docker import failures
 from nxc_docker.engine import Engine
 
 STDOUT, STDERR = 1, 2
@@ -280,6 +281,10 @@ class _Talk:
 
     def _end(self) -> None:
         """End the command and what it started in its session, by SIGTERM, then by SIGKILL."""
+        with contextlib.suppress(*failures.TROUBLE):  # why it is to end is what is told
+            self._signal()
+
+    def _signal(self) -> None:
         for signal in ("TERM", "KILL") if self.streams.pid else ():
             with contextlib.suppress(APIError):
                 words = ["/bin/sh", "-c", _END, self.streams.pid, signal]
