@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
 
 from nxc_core.errors import DeployError, PreflightError
-from nxc_docker import failures, looking, power
+from nxc_docker import containers, failures, looking, power
 from nxc_docker.flavour import Docker
 from nxc_docker.options import DockerOptions
-from tests.docker_stubs import OP, answer
+from tests.docker_stubs import OP, answer, engine_of
 
 # How a container ended
 
@@ -123,6 +124,21 @@ def test_a_lost_engine_is_told_apart(error: Exception) -> None:
         raise error
     assert "/d.sock" in caught.value.message
     assert "nxc start" in caught.value.hint
+
+
+def test_a_file_that_is_gone_is_no_lost_engine(tmp_path: Path) -> None:
+    with pytest.raises(DeployError) as caught, failures.translated("sending a", url="unix:///d.sock"):
+        (tmp_path / "layer.tar").open()
+    assert not isinstance(caught.value, failures.EngineLost)
+    assert f"{tmp_path}/layer.tar: No such file" in caught.value.message
+
+
+def test_an_engine_that_goes_away_gives_no_traceback() -> None:
+    def lose(**_: object) -> None:
+        raise requests.exceptions.ConnectionError(ConnectionRefusedError(111, "Connection refused"))
+
+    with pytest.raises(failures.EngineLost):
+        containers.list_containers(engine_of(containers=lose), "web-1", OP)
 
 
 def test_exhausted_pools_do_not_count_as_gone() -> None:

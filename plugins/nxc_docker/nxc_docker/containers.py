@@ -62,7 +62,8 @@ def list_containers(engine: Engine, deployment: str, op: Operation) -> dict[str,
 
     One of another name got its labels from an image that somebody made of a node.
     """
-    told = engine.api.containers(all=True, filters={"label": f"{DEPLOYMENT}={deployment}"})
+    with failures.translated("asking the engine for containers", url=engine.url):
+        told = engine.api.containers(all=True, filters={"label": f"{DEPLOYMENT}={deployment}"})
     found = [_read(one) for one in told if is_ours(one.get("Labels"), deployment, op)]
     return {one.name: one for one in found if is_named(one.name, deployment, one.node)}
 
@@ -269,8 +270,7 @@ def remove_containers(
 
     ``before`` is called for each. A stranger's container is left alone.
     """
-    with failures.translated("asking the engine for containers", url=engine.url):
-        found = list_containers(engine, deployment, op)
+    found = list_containers(engine, deployment, op)
     trouble: list[str] = []
 
     def end(name: str) -> bool:

@@ -44,6 +44,10 @@ def explain(error: BaseException, what: str, url: str = "") -> NxcError:
     """Return the error that a person is told."""
     if isinstance(error, sdk.APIError) and error.response is not None:
         return _explain_answer(error, what)
+    for one in _causes(error):
+        if isinstance(one, OSError) and one.filename:  # which a socket's has not
+            told = f"{what}: {one.filename}: {one.strerror}"
+            return DeployError(told, hint="see that this file of this machine is there and may be used")
     lost = explain_connection(error, url)
     if lost is None:
         return DeployError(f"{what}: {said(error)}", hint="see the engine's own log")

@@ -100,8 +100,7 @@ class Nodes(Flavour[DockerOptions]):
         if not ready:
             return
         engine = self.of(ready[0])
-        with failures.translated("asking the engine for its containers", url=engine.url):
-            there = containers.list_containers(engine, op.name, op)
+        there = containers.list_containers(engine, op.name, op)
         running = {name for name, one in there.items() if one.state == "running"}
         for node in ready:
             if container_of(node) in running:
