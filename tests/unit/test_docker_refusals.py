@@ -70,6 +70,8 @@ def test_a_wrong_address_is_told_in_a_sentence() -> None:
             "Error starting userland proxy: listen tcp4 0.0.0.0:80: bind: address already in use",
             "port is in use",
         ),
+        (500, "failed to set up container networking: Address already in use", "its address is another"),
+        (500, "failed to bind host port 0.0.0.0:80/tcp: address already in use", "port is in use"),
         (403, "Pool overlaps with other one on this address space", "overlaps"),
         (500, 'exec: "slirp4netns": executable file not found in $PATH', "lacks a program"),
         (500, "crun: cgroups in hybrid mode not supported, drop all: OCI runtime error", "versions 1 and 2"),

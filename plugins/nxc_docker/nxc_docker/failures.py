@@ -225,7 +225,7 @@ _ANSWERS: tuple[tuple[str, str, str], ...] = (
         "`nxc status` says why; `nxc start` starts it again",
     ),
     (
-        r"(?:port is already allocated|address already in use)",
+        r"port is already allocated|\b(?:bind|listen)\b.*address already in use",
         PORT_IN_USE,
         'free it, or leave out the host port, as in ports = [ "80" ]: the engine then takes a free one',
     ),
@@ -240,9 +240,14 @@ _ANSWERS: tuple[tuple[str, str, str], ...] = (
         "`nxc start --new` takes another subnet, `nxc down` takes this one away",
     ),
     (
-        r"no available IPv4 addresses|Address already in use",
+        r"no available IPv4 addresses",
         "the network has no free address",
         "start a new deployment (`nxc start --new`): its subnet fits its nodes",
+    ),
+    (
+        r"address already in use|requested ip address \S+ is already allocated",
+        "its address is another container's in the deployment's network",
+        "take that out (`docker network inspect` says which it is), or `nxc down`, then start anew",
     ),
     (
         r"bind source path does not exist|statfs .*no such file|mounts denied",
