@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import random
@@ -13,11 +14,12 @@ import threading
 import time
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import requests
 
-from nxc_core import Interrupted
+from nxc_core import CommandError, Interrupted
 from nxc_core.process import KEPT
 from nxc_docker.connection import EngineConnection
 from nxc_docker.exec import _END, STDERR, STDOUT, Unheard, _Stream, _Streams, _Talk
@@ -134,6 +136,38 @@ def _members(session: int) -> list[int]:
         if not found or time.monotonic() > end:
             return found
         time.sleep(0.05)
+
+
+def _refuse(*_: object, **__: object) -> None:
+    raise AssertionError("the engine was asked")
+
+
+def _fill(*_: object, **__: object) -> None:
+    raise Unheard from OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize(
+    ("place", "execute", "words"),
+    [("none/out", None, "No such file"), ("out", _fill, "No space left")],
+)
+def test_a_file_of_this_machine_that_fails_is_no_lost_node(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str, execute: Any, words: str
+) -> None:
+    if execute is not None:
+        monkeypatch.setattr("nxc_docker.connection.execute", execute)
+    with pytest.raises(CommandError) as caught:
+        EngineConnection(engine_of(exec_create=_refuse), "web-1-a")._execute(
+            ("tar", "-c", "/x"), 60, None, tmp_path / place
+        )
+    assert caught.value.message.startswith(f"{tmp_path / place}: {words}")
+
+
+def test_what_cannot_be_written_ends_the_command() -> None:
+    def fail(data: bytes) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(Unheard):
+        _Streams(write=fail).feed(frames((STDOUT, b"42\nword")))
 
 
 @pytest.mark.parametrize(("terminal", "option"), [(True, "-it"), (False, "-i")])

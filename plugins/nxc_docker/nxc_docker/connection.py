@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shlex
 import sys
 import threading
@@ -16,6 +17,8 @@ from nxc_docker.engine import Engine
 from nxc_docker.exec import Unheard, execute
 
 SHELL = ("/bin/sh", "-c", 'exec "$(command -v bash || command -v sh)" -l')
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class EngineConnection(Copying):
@@ -46,9 +49,14 @@ class EngineConnection(Copying):
                 on_data=self.on_data,
             )
         except Unheard as error:
-            assert error.__cause__ is not None
-            raise error.__cause__ from None
+            cause = error.__cause__
+            assert cause is not None
+            if isinstance(cause, OSError) and output is not None and self.on_data is None:
+                raise _tell_file(cause, output, words) from cause
+            raise cause from None
         except failures.TROUBLE as error:
+            if isinstance(error, OSError) and (error.filename or error.errno in _FULL):
+                raise _tell_file(error, output, words) from error
             lost = failures.explain(error, self.container, self.engine.url)
             raise CommandError(f"{LOST}: {lost.message}", argv=words, code=None, hint=lost.hint) from error
         if ended.code is None:
@@ -68,3 +76,13 @@ class EngineConnection(Copying):
 
     def close(self) -> None:
         """Nothing is kept open."""
+
+
+def _tell_file(error: OSError, output: Path | None, argv: tuple[str, ...]) -> CommandError:
+    """Say that it is a file of this machine that fails, and neither node nor engine."""
+    return CommandError(
+        f"{error.filename or output}: {error.strerror}",
+        argv=argv,
+        code=None,
+        hint="this is about a file of this machine: see that it may be used, and that its disk is not full",
+    )

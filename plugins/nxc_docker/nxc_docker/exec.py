@@ -167,7 +167,10 @@ class _Streams:
                 self._keep(STDERR, part)
                 return
         if self.write is not None:
-            self.write(part)
+            try:
+                self.write(part)
+            except OSError as error:
+                raise Unheard from error
         elif part:
             self._keep(STDOUT, part)
 
