@@ -150,6 +150,28 @@ def test_one_port_of_the_machine_is_one_nodes() -> None:
     wishes.vet([evolve(one, count=3, container=Container(ports=("80",)))])
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "meet"),
+    [
+        ("8080:80", "8080:80", True),
+        ("8080:80", "127.0.0.1:8080:80", True),
+        ("0.0.0.0:8080:80", "127.0.0.1:8080:81", True),
+        ("127.0.0.1:8080:80", "127.0.0.2:8080:80", False),
+        ("0.0.0.0:8080:80", "[::]:8080:80", False),
+        ("[::]:8080:80", "[::1]:8080:80", True),
+        ("8080:80", "8080:80/udp", False),
+    ],
+)
+def test_a_port_is_one_at_all_addresses(first: str, second: str, meet: bool) -> None:
+    two = Role(name="two", container=Container(ports=(second,)))
+    for roles in ([asked(ports=(first,)), two], [asked(ports=(first, second))]):
+        if meet:
+            with pytest.raises(ConfigError, match="ports"):
+                wishes.vet(roles)
+        else:
+            wishes.vet(roles)
+
+
 # The model
 
 

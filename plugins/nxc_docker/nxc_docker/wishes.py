@@ -133,7 +133,7 @@ def read_size(text: str) -> int:
 
 def vet(roles: Sequence[Role]) -> None:
     """Raise ConfigError, naming role and option, for what no container could be given."""
-    taken: dict[tuple[int, str, str], str] = {}
+    taken: list[tuple[Port, str]] = []
     for role in roles:
         volumes(role)
         memory(role)
@@ -152,9 +152,22 @@ def vet(roles: Sequence[Role]) -> None:
                     f"the role has {len(role.names())} nodes, the port of this machine can be one's only: "
                     f"write {port.inside} for a free one each",
                 )
-            before = taken.setdefault((port.host, port.protocol, port.address), role.name)
-            if before != role.name:
+            before = next((name for one, name in taken if _meet(one, port)), None)
+            if before is not None:
                 raise _wrong(role.name, "ports", port.text, f"role {before} has that port of this machine")
+            taken.append((port, role.name))
+
+
+def _meet(one: Port, other: Port) -> bool:
+    """Whether both are the same port of the machine, at least at one of its addresses."""
+    if (one.host, one.protocol) != (other.host, other.protocol):
+        return False
+    if one.address == other.address or not (one.address and other.address):
+        return True
+    first, second = (ipaddress.ip_address(each.address.strip("[]")) for each in (one, other))
+    return first.version == second.version and (
+        first == second or first.is_unspecified or second.is_unspecified
+    )
 
 
 def _wrong(role: str, option: str, value: str, hint: str) -> ConfigError:
