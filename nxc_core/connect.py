@@ -16,7 +16,7 @@ from attrs import evolve
 
 from nxc_core import process
 from nxc_core.errors import CommandError, DeployError
-from nxc_core.gateways import CONNECT_TIMEOUT, through
+from nxc_core.gateways import CONNECT_TIMEOUT, share_gateway, through
 from nxc_core.model import Endpoint, ExecEndpoint, SshEndpoint
 from nxc_core.process import Completed, OnData
 
@@ -190,13 +190,18 @@ class SshConnection(Copying):
         control = self.endpoint.control
         if control is None or control.exists():
             return
+        end = time.monotonic() + timeout
+        share_gateway(self.endpoint.gateway, timeout=timeout, cancelled=self.cancel)
         sharing = ("-o", "ControlMaster=auto", "-o", f"ControlPersist={IDLE}")
         argv = ("ssh", *self._options(), *sharing, self.endpoint.host, "--", "true")
         try:
-            done = process.run(argv, check=False, timeout=timeout, cancelled=self.cancel)
+            done = process.run(
+                argv, check=False, timeout=max(0.0, end - time.monotonic()), cancelled=self.cancel
+            )
         except CommandError:
             return  # late: the command connects by itself in what time it has left
-        if done.code == 255 and self._is_lost(done.error_text):
+        # ssh keeps to itself what a host on the way says where it shares: then the command tells more.
+        if done.code == 255 and self._is_lost(done.error_text) and not self.endpoint.gateway:
             raise _lost(wanted, done.error_text)
 
     def _execute(

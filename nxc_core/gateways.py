@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
+import os
 import shlex
-from collections.abc import Sequence
+import socket
+import threading
+import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from nxc_core import process
 from nxc_core.commands import Command
+from nxc_core.errors import CommandError
 from nxc_core.model import Gateway
 
 IDLE = 120
@@ -48,8 +56,14 @@ def users_own(
 
 
 def is_open(gateway: Gateway | None) -> bool:
-    """Whether a connection to a host on the way is shared by now."""
-    return bool(gateway and gateway.control and gateway.control.exists())
+    """Whether a connection to a host on the way is shared by now; a killed one has left its socket."""
+    if gateway is None or gateway.control is None:
+        return False
+    with socket.socket(socket.AF_UNIX) as link, contextlib.suppress(OSError):
+        link.settimeout(1)
+        link.connect(str(gateway.control))
+        return True
+    return False
 
 
 def _reach(gateway: Gateway, master: str, patience: int) -> tuple[str, ...]:
@@ -72,3 +86,49 @@ def through(gateway: Gateway, *, patience: int = CONNECT_TIMEOUT) -> str:
 def open_gateway(gateway: Gateway, *, timeout: float, patience: int = CONNECT_TIMEOUT) -> Command:
     """Open the connection to a host on the way, before many who are behind it ask for one each."""
     return Command(argv=(*_reach(gateway, "yes", patience), "-fN", gateway.host), timeout=timeout)
+
+
+_FAILED: dict[Gateway, float] = {}
+
+
+def share_gateway(gateway: Gateway | None, *, timeout: float, cancelled: threading.Event | None) -> None:
+    """Open the connection to a host on the way once, where many commands of any process need it now.
+
+    Each would log in there by itself, and an sshd refuses some of ten at once. Where it cannot be opened,
+    those who need it find out why.
+    """
+    if gateway is None or gateway.control is None or is_open(gateway):
+        return
+    asked = time.monotonic()
+    with _alone(gateway.control.parent, asked + timeout, cancelled) as alone:
+        left = asked + timeout - time.monotonic()
+        if alone and left > 0 and not is_open(gateway) and _FAILED.get(gateway, 0.0) < asked:
+            gateway.control.unlink(missing_ok=True)  # else ssh shares nothing, and stays
+            command = open_gateway(gateway, timeout=left, patience=max(1, round(left)))
+            try:
+                process.run(command.argv, timeout=left, cancelled=cancelled)
+            except CommandError:
+                _FAILED[gateway] = time.monotonic()  # whoever waited meanwhile need not try again
+
+
+@contextlib.contextmanager
+def _alone(folder: Path, end: float, cancelled: threading.Event | None) -> Iterator[bool]:
+    """Be the only one who opens connections in a folder; answers whether that is so before ``end``."""
+    try:
+        lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:
+        yield False
+        return
+    try:
+        yield _take(lock, end, cancelled)
+    finally:
+        os.close(lock)
+
+
+def _take(lock: int, end: float, cancelled: threading.Event | None) -> bool:
+    while time.monotonic() < end and not (cancelled and cancelled.is_set()):
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        time.sleep(0.02)
+    return False

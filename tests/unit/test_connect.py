@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import socket
 import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -14,10 +15,10 @@ from attrs import evolve
 
 from nxc_core.connect import LOST, SshConnection
 from nxc_core.errors import CommandError
-from nxc_core.gateways import through, users_own
+from nxc_core.gateways import is_open, through, users_own
 from nxc_core.model import Gateway, SshEndpoint
 from tests.processes import command_lines
-from tests.sshds import run_sshds
+from tests.sshds import run_agent, run_sshds
 
 SSH = """#!/bin/sh
 case "$*" in *"-O check"*) exit "$SHARED" ;; esac
@@ -168,6 +169,46 @@ def test_a_command_that_is_late_is_told_by_the_time_that_it_had(tmp_path: Path) 
         with pytest.raises(CommandError, match=r"^`sleep 600` was not done after 3 s$"):
             way.run(("sleep", "600"), timeout=3)
         way.close()
+
+
+def test_nodes_open_the_connection_to_the_host_on_the_way_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a day later, when it is long closed; a socket of a connection that was killed is no connection."""
+    with run_sshds(tmp_path, 6) as (gate, *nodes), run_agent(gate.identity) as agent:
+        monkeypatch.setenv("SSH_AUTH_SOCK", agent)
+        known = tmp_path / "gate hosts"
+        known.write_text(gate.known_hosts.read_text().replace(gate.alias, f"[127.0.0.1]:{gate.port}"))
+        gateway = Gateway(
+            host="127.0.0.1", port=gate.port, user=gate.user, known_hosts=known, control=tmp_path / "g"
+        )
+        with socket.socket(socket.AF_UNIX) as dead:
+            dead.bind(str(gateway.control))
+        assert not is_open(gateway)
+        ways = [SshConnection(evolve(node, gateway=gateway)) for node in nodes]
+        try:
+            with ThreadPoolExecutor() as pool:
+                said = list(pool.map(lambda way: way.run(("echo", "there"), timeout=60).text, ways))
+        finally:
+            for way in ways:
+                way.close()
+            subprocess.run(("ssh", "-S", str(gateway.control), "-O", "exit", "gate"), check=True, timeout=60)
+        assert said == ["there\n"] * 5
+        assert (tmp_path / "node0.log").read_text().count("Accepted publickey") == 1
+
+
+def test_nodes_behind_a_host_that_is_off_do_not_wait_for_each_other(tmp_path: Path) -> None:
+    gateway = Gateway(host="127.0.0.1", port=1, control=tmp_path / "g")
+    ways = [SshConnection(endpoint(tmp_path, gateway=gateway, control=tmp_path / f"{n}")) for n in range(5)]
+
+    def fails(way: SshConnection) -> str:
+        with pytest.raises(CommandError, match=LOST) as caught:
+            way.run(("true",), timeout=60)
+        return caught.value.stderr
+
+    with ThreadPoolExecutor() as pool:
+        said = list(pool.map(fails, ways))
+    assert all("Connection refused" in one for one in said), said
 
 
 def _clients(end: SshEndpoint) -> int:

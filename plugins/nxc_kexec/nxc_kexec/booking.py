@@ -165,6 +165,8 @@ def open_gateways(stations: Sequence[Station], options: KexecOptions, op: Operat
 
     def open_one(gate: Gateway) -> Steps[Trouble | None]:
         patience = ways[gate].patience
+        if gate.control is not None:
+            gate.control.unlink(missing_ok=True)  # of a connection that was killed
         ended = yield open_gateway(gate, timeout=options.contact, patience=patience)
         if not isinstance(ended, CommandError):
             return None
