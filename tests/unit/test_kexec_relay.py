@@ -73,16 +73,14 @@ def test_a_stranger_gets_nothing_and_is_told_of(relay: Relay) -> None:
     for line in (b"wrong image 0\n", b"GET / HTTP/1.1\r\n\r\n", b"secret\n", b"secret image -1\n"):
         assert relay.ask(line) == b""
         assert relay.hear("foreign") == ["127.0.0.1"]
-    assert (
-        relay.ask(b"secret image 990\n"[:-1] + b"\n" if False else b"secret image 0\n") == b"0123456789" * 100
-    )
+    assert relay.ask(b"secret image 0\n") == b"0123456789" * 100
 
 
 def test_a_relay_leaves_when_nobody_tells_it_anything_any_more(relay: Relay) -> None:
     assert relay.process.stdin is not None
     relay.process.stdin.close()
     assert relay.process.wait(30) == 0
-    with pytest.raises(ConnectionRefusedError):
+    with pytest.raises((ConnectionRefusedError, ConnectionResetError)):
         relay.ask(b"secret image 0\n")
 
 
