@@ -163,13 +163,8 @@ def ssh_options(end: SshEndpoint, *, patience: int = CONNECT_TIMEOUT) -> tuple[s
     if end.gateway:
         options.append(f"ProxyCommand={through(end.gateway, patience=patience)}")
     words = [word for option in options for word in ("-o", option)]
-    return (
-        "-F",
-        "/dev/null",
-        *words,
-        "-S",
-        str(end.control or "none"),
-    )  # never one that the user's configuration shares
+    # Nothing of the user's configuration counts, above all no connection that it shares.
+    return ("-F", "/dev/null", *words, "-S", str(end.control or "none"))
 
 
 class SshConnection(Copying):
