@@ -7,6 +7,7 @@ import shlex
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +16,7 @@ import pytest
 from attrs import evolve
 
 from nxc_core.connect import open_connection
-from nxc_core.model import Gateway, SshEndpoint
+from nxc_core.model import ExecEndpoint, Gateway, SshEndpoint
 from nxc_execo import table
 from nxc_execo.table import TRANSPORT
 from tests.processes import find_commands
@@ -140,6 +141,35 @@ def test_files_are_copied_both_ways(known: table.Table, tmp_path: Path) -> None:
     ):
         assert b"scp: " in run(known, "scp", "-rp", *words, code=1)[1]
     assert sorted(path.name for path in goal.iterdir()) == ["renamed", "so rce"]
+
+
+SLOW = """
+import subprocess, sys, threading, time
+
+def pump(source, sink):  # as an engine does
+    data = source.read()
+    for part in (data[:1], data[1:-512], data[-512:]):
+        sink.write(part)
+        sink.flush()
+        time.sleep(0.5)
+    sink.close()
+
+child = subprocess.Popen(sys.argv[1:], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+threading.Thread(target=pump, args=(sys.stdin.buffer, child.stdin)).start()
+pump(child.stdout, sys.stdout.buffer)
+sys.exit(child.wait())
+"""
+
+
+def test_files_are_copied_whatever_pieces_they_come_in(known: table.Table, tmp_path: Path) -> None:
+    known.add("slow", "d", ExecEndpoint(prefix=(sys.executable, "-c", SLOW)))
+    goal, back = tmp_path / "goal", tmp_path / "back"
+    for folder in (goal, back):
+        folder.mkdir()
+    (tmp_path / "file").write_bytes(bytes(range(256)) * 4096)
+    assert run(known, "scp", str(tmp_path / "file"), f"slow:{goal}") == (b"", b"")
+    assert run(known, "scp", f"slow:{goal}/file", str(back)) == (b"", b"")
+    assert (back / "file").read_bytes() == bytes(range(256)) * 4096
 
 
 def test_no_key_is_on_a_command_line_or_open_to_others(known: table.Table) -> None:
