@@ -11,6 +11,7 @@ import io
 import json
 import os
 import secrets
+import select
 import shutil
 import socket
 import subprocess
@@ -257,11 +258,16 @@ class Namespaces:
         return found
 
     def end(self) -> None:
-        """End every process in them; the kernel removes networks and mounts with the last one."""
+        """End every process in them, and return when none is left: networks and mounts go with the last."""
+        (first,) = (pid for pid in self.processes() if _number_inside(pid) == 1)
+        watched = os.pidfd_open(first)  # it ends as the last one
         self.holder.kill()
         self.holder.wait(timeout=30)
         if self.holder.stdout is not None:
             self.holder.stdout.close()
+        gone, _, _ = select.select([watched], [], [], 30)
+        os.close(watched)
+        assert gone, "what an engine has started does not end"
 
 
 def inside(engine: Engine, *argv: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
@@ -309,6 +315,14 @@ def _engine(name: Name, words: Sequence[str] = ()) -> Iterator[Engine]:
         yield engine
     finally:
         engine.end()
+
+
+def _number_inside(pid: int) -> int:
+    """Return the number that a process has in the innermost namespace that it is in; 0 if it has ended."""
+    with contextlib.suppress(OSError):
+        status = Path(f"/proc/{pid}/status").read_text()
+        return int(next(line.split()[-1] for line in status.splitlines() if line.startswith("NSpid:")))
+    return 0
 
 
 def _remove_group(top: Path) -> None:
