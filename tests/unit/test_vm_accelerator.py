@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from pathlib import Path
 
 import pytest
@@ -57,20 +56,21 @@ def test_kvm_is_tried_with_a_real_kernel_and_the_answer_kept(
     monkeypatch: pytest.MonkeyPatch,
     events: list[Event],
 ) -> None:
-    monkeypatch.setattr(accelerator, "PATIENCE", 1.0)
+    monkeypatch.setattr(accelerator, "PATIENCE", 1.0 if behaviour == "hangs" else 60.0)
     (stand_in / "kvm").write_text(behaviour)
     found = device(tmp_path)
     kernel = tmp_path / "kernel"
     kernel.write_bytes(b"one")
-    began = time.monotonic()
     verdict = accelerator.choose("auto", kernel, op, device=found)
-    assert time.monotonic() - began < 8
     assert verdict.name == name
     assert reason in verdict.reason
     tried = len(events)
     assert accelerator.choose("auto", kernel, op, device=found) == verdict
     assert len(events) == tried, "not tried again"
     assert accelerator.last_verdict(op) == verdict
+    monkeypatch.setattr(accelerator, "AGAIN", -1.0)
+    forgotten = accelerator.remembered(kernel, op, found) is None
+    assert forgotten == (behaviour == "hangs"), "the machine may have been busy"
     kernel.write_bytes(b"another")
     accelerator.choose("auto", kernel, op, device=found)
     assert len(events) > tried, "another kernel is tried"

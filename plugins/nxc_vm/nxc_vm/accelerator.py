@@ -7,11 +7,12 @@ import json
 import os
 import platform
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
-from attrs import frozen
+from attrs import field, frozen
 
 from nxc_core import CommandError, Interrupted, NxcError, Operation, PreflightError, process
 from nxc_vm import qemu
@@ -21,20 +22,24 @@ Name = Literal["kvm", "tcg"]
 DEVICE = Path("/dev/kvm")
 PATIENCE = 5.0
 """Seconds in which a kernel that KVM runs has said its version; emulated it takes two."""
+AGAIN = 3600.0
+"""Seconds after which KVM that was too slow to answer is tried again: the machine may only have been busy."""
 PROOF = "Linux version"
 
 
 @frozen(kw_only=True)
 class Verdict:
-    """Which accelerator is used, and why."""
+    """Which accelerator is used, and why; ``slow`` where all that is known is that time ran out."""
 
     name: Name
     reason: str
+    slow: bool = field(default=False, eq=False)
 
 
 def choose(wanted: str, kernel: Path, op: Operation, *, device: Path = DEVICE) -> Verdict:
     """Return the accelerator to use for a kernel, probing KVM at most once per kernel, QEMU and host boot.
 
+    Where it was only too slow, it is tried again after an hour.
     Raises PreflightError where kvm is asked for and does not work.
     """
     if wanted == "tcg":
@@ -67,9 +72,12 @@ def closed(device: Path = DEVICE) -> Verdict | None:
 
 
 def remembered(kernel: Path, op: Operation, device: Path = DEVICE) -> Verdict | None:
-    """Return what an earlier probe of this kernel found."""
+    """Return what an earlier probe of this kernel found, unless that was only that time ran out, long ago."""
+    memory = _memory(kernel, op, device)
     try:
-        told = json.loads(_memory(kernel, op, device).read_text(encoding="utf-8"))
+        told = json.loads(memory.read_text(encoding="utf-8"))
+        if told.get("slow") and time.time() > memory.stat().st_mtime + AGAIN:
+            return None
         return Verdict(name="kvm" if told["name"] == "kvm" else "tcg", reason=str(told["reason"]))
     except (OSError, ValueError, KeyError, TypeError):
         return None
@@ -95,7 +103,8 @@ def _probe_once(kernel: Path, op: Operation, device: Path) -> Verdict:
     memory = _memory(kernel, op, device)
     memory.parent.mkdir(parents=True, exist_ok=True)
     fresh = memory.with_name(f"{memory.name}.{os.getpid()}.{threading.get_ident()}")
-    fresh.write_text(json.dumps({"name": verdict.name, "reason": verdict.reason}) + "\n", encoding="utf-8")
+    told = {"name": verdict.name, "reason": verdict.reason, "slow": verdict.slow}
+    fresh.write_text(json.dumps(told) + "\n", encoding="utf-8")
     fresh.replace(memory)
     return verdict
 
@@ -116,7 +125,8 @@ def probe(kernel: Path, op: Operation) -> Verdict:
         return Verdict(name="kvm", reason="it runs this kernel")
     except CommandError:
         op.check_cancelled()
-        return Verdict(name="tcg", reason=f"KVM opens, but ran no kernel within {PATIENCE:g} s")
+        why = f"KVM opens, but ran no kernel within {PATIENCE:g} s"
+        return Verdict(name="tcg", reason=why, slow=True)
     except NxcError as error:
         return Verdict(name="tcg", reason=error.message)
     if proven.is_set():
