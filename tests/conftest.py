@@ -6,6 +6,7 @@ import contextlib
 import os
 import pwd
 import secrets
+import signal
 import subprocess
 import tempfile
 from collections.abc import Generator, Iterator
@@ -20,6 +21,22 @@ if TYPE_CHECKING:
 _KEPT = ("NXC_TEST_",)
 _ENGINES = ("docker_engine", "podman_engine")
 _ROOT_FIXTURES = {"tmpfs", "user", *_ENGINES}
+
+
+def pytest_configure() -> None:
+    """Let signals end what tests start, also where a shell has tests run in its background, or by nohup."""
+    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_IGN:  # what is ignored is so in all children
+            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+
+
+def pytest_configure() -> None:
+    """Heed signals that a background job or nohup ignores: what the tests start would inherit that."""
+    for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, usual)
+    if signal.getsignal(signal.SIGQUIT) is signal.SIG_IGN:
+        signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
