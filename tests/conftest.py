@@ -24,10 +24,15 @@ _ROOT_FIXTURES = {"tmpfs", "user", *_ENGINES}
 
 
 def pytest_configure() -> None:
-    """Let signals end what tests start, also where a shell has tests run in its background, or by nohup."""
-    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
-        if signal.getsignal(number) is signal.SIG_IGN:  # what is ignored is so in all children
-            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+    """Heed signals that nohup or a shell's background job ignore: what the tests start would inherit that."""
+    usual: dict[signal.Signals, Any] = {
+        signal.SIGINT: signal.default_int_handler,
+        signal.SIGHUP: signal.SIG_DFL,
+        signal.SIGQUIT: signal.SIG_DFL,
+    }
+    for number, handler in usual.items():
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, handler)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
