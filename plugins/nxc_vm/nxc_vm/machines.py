@@ -218,7 +218,7 @@ class VirtualMachines(Flavour[Options]):
         """Pull the plug: QEMU ends without a word to the guest."""
         machine = self._machine(node, op)
         op.stop(machine, grace=1)
-        op.wait(f"end of {node.name}", lambda: not op.alive(machine), timeout=10)
+        op.wait(f"end of {node.name}", lambda: not op.alive(machine), timeout=60)
 
     def restart(self, node: Node, plan: Plan, op: Operation) -> None:
         """Start the node's QEMU again: the same as deploying it."""

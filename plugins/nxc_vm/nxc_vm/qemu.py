@@ -27,7 +27,8 @@ FW_CFG = "opt/nxc/node.json"
 BOOT_MARK = "--- nxc: power on ---"
 """Written to a console before QEMU starts, so that what an earlier boot said is not taken for this one's."""
 _TAIL = 256 * 1024
-_DEATHS = re.compile(r"(nxc: failed: [^\r\n]*|Kernel panic - not syncing: [^\r\n]*)")
+_DEATHS = re.compile(r"((?:nxc: failed|Kernel panic - not syncing): [^\r\n]*)[\r\n]")
+"""Only what is a whole line: it comes byte by byte, and nothing more once its processor is stopped."""
 _BOOTS = re.compile(rf"{re.escape(BOOT_MARK)}|\bLinux version \d")
 _APPLIED = re.compile(r"nxc: this is \S")
 
@@ -169,7 +170,7 @@ def _escape(value: str) -> str:
     return value.replace(",", ",,")
 
 
-def control(socket_path: Path, order: str, *, timeout: float = 5.0, **arguments: Any) -> Any:
+def control(socket_path: Path, order: str, *, timeout: float = 30.0, **arguments: Any) -> Any:
     """Give QEMU one order (QMP) and return the answer.
 
     Raises OSError when QEMU is not there or not in time, DeployError when it refuses.
