@@ -116,6 +116,15 @@ def test_a_death_is_found_on_the_console_of_this_boot_only(tmp_path: Path) -> No
         file.write("[    1.9] Kernel panic - not syncing: Attempted to kill init!\n")
     assert qemu.cause_of_death(console) == "nxc: failed: this image has no role 'x'"
     qemu.mark_boot(console)
+    for text, cause in (
+        ("[    1.9] Kernel panic - not syncing: Attem", ""),
+        ("pted to kill init!", ""),
+        ("\r", "Kernel panic - not syncing: Attempted to kill init!"),
+    ):
+        with console.open("a", newline="") as file:
+            file.write(text)
+        assert qemu.cause_of_death(console) == cause
+    qemu.mark_boot(console)
     assert qemu.cause_of_death(console) == ""
     with console.open("a") as file:
         file.write("[    0.0] Linux version 6.1\n[   16.8] nxc-node[143]: nxc: this is server\n")
