@@ -10,7 +10,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 VARIABLE = "NXC_CLAIM"
-_KERNEL_THREAD = 0x00200000  # PF_KTHREAD, in the flags of /proc/PID/stat
+_EXITING, _KERNEL_THREAD = 0x00000004, 0x00200000  # PF_EXITING and PF_KTHREAD, in the flags of /proc/PID/stat
+PATIENCE = 10.0
+"""Seconds that a process is waited for that has no environment, as it ends or loads a program."""
+_stuck: set[tuple[str, str]] = set()
+"""Processes, by pid and start, that were waited for in vain."""
 
 
 def find_spawned(token: str) -> list[int]:
@@ -48,32 +52,61 @@ def _environments() -> Iterator[tuple[int, list[bytes]]]:
 
 
 def _variables(folder: Path) -> list[bytes] | None:
-    """Read the environment of a process; None where it ended, is a kernel thread, or is not ours to read."""
+    """Read the environment of a process; None where it ended, is a kernel thread, or is not ours to read.
+
+    There is none to read while execve(2) loads a program, nor while a process ends: that takes the longer the
+    larger its memory is, and only then are its ports, locks and control group free. Both are waited for.
+    """
     try:
         if folder.stat().st_uid != os.geteuid() and os.geteuid() != 0:
             return None
-        for pause in (0.001, 0.004, 0):  # execve(2) shows an empty one for a moment
+        end, pause = time.monotonic() + PATIENCE, 0.001
+        while True:
             state, *rest = (folder / "stat").read_text().rpartition(")")[2].split()
-            if state in "ZX" or int(rest[5]) & _KERNEL_THREAD:
+            flags, threads, began, env_end = int(rest[5]), int(rest[16]), rest[18], rest[47]
+            if flags & _KERNEL_THREAD or (state in "ZX" and threads < 2):
                 return None
-            content = (folder / "environ").read_bytes()
+            content = _read_environment(folder, state)
             if content:
                 return content.split(b"\0")
+            if not flags & _EXITING and int(env_end) or (folder.name, began) in _stuck:
+                return None
+            if time.monotonic() > end:
+                _stuck.add((folder.name, began))
+                return None
             time.sleep(pause)
+            pause = min(2 * pause, 0.02)
     except OSError:
         pass
     return None
 
 
+def _read_environment(folder: Path, state: str) -> bytes:
+    """Return the environment of one of a process's threads: the first may have ended before the others."""
+    threads = folder.glob("task/*") if state in "ZX" else ()
+    for one in (folder, *threads):
+        with contextlib.suppress(ProcessLookupError, FileNotFoundError):  # it has no memory, or has ended
+            content: bytes = (one / "environ").read_bytes()
+            if content:
+                return content
+    return b""
+
+
 def stop_spawned(token: str, *, grace: float = 5.0) -> bool:
     """End every process spawned with ``token``: SIGTERM, then SIGKILL. True when none is left."""
     for number in (signal.SIGTERM, signal.SIGKILL):
-        for pid in find_spawned(token):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, number)
+        told: set[int] = set()
         end = time.monotonic() + grace
-        while time.monotonic() < end:
-            if not find_spawned(token):
-                return True
+        while left := find_spawned(token) or (
+            told and find_spawned(token)
+        ):  # one look misses what just forks
+            for pid in {*left} - told:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, number)
+            told.update(left)
+            if time.monotonic() > end:
+                break
             time.sleep(0.02)
+        else:
+            return True
     return not find_spawned(token)

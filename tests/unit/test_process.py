@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,13 @@ def wait_dead(pid: int, seconds: float = 10) -> bool:
     while is_alive(pid) and time.monotonic() < end:
         time.sleep(0.02)
     return not is_alive(pid)
+
+
+def wait_for(probe: Callable[[], bool], seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not probe():
+        assert time.monotonic() < end
+        time.sleep(0.02)
 
 
 def test_what_is_heard_as_it_comes_is_kept_in_part() -> None:
@@ -229,3 +237,44 @@ def test_a_spawned_process_that_ignores_the_end_is_killed(tmp_path: Path) -> Non
     while not log.read_text() and time.monotonic() < end:
         time.sleep(0.02)
     assert spawned.stop_spawned(token, grace=0.3)
+
+
+HOLDING = """
+import mmap, pathlib, socket, sys, time
+memory = mmap.mmap(-1, 256 << 20, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | mmap.MAP_POPULATE)
+link = socket.create_server(("127.0.0.1", 0))
+print(link.getsockname()[1], flush=True)
+time.sleep(60)
+"""
+
+
+def test_what_a_stopped_process_held_is_free(tmp_path: Path) -> None:
+    """A process that gives back its memory is not gone: it has no environment, but its ports still."""
+    token, log = f"{TOKEN}/holding", tmp_path / "log"
+    process.spawn((sys.executable, "-c", HOLDING), token=token, log=log)
+    wait_for(lambda: log.read_text().endswith("\n"))
+    assert spawned.stop_spawned(token)
+    socket.create_server(("127.0.0.1", int(log.read_text()))).close()
+
+
+def test_a_process_whose_first_thread_has_ended_is_found(tmp_path: Path) -> None:
+    token = f"{TOKEN}/headless"
+    script = "import ctypes, threading, time; threading.Thread(target=time.sleep, args=(60,)).start()"
+    pid = process.spawn(
+        (sys.executable, "-c", f"{script}; ctypes.CDLL(None).syscall(60, 0)"),
+        token=token,
+        log=tmp_path / "log",
+    )
+    wait_for(lambda: not is_alive(pid))
+    assert spawned.is_spawned(pid, token)
+    assert spawned.stop_spawned(token)
+
+
+def test_what_is_started_at_the_last_moment_is_stopped_too(tmp_path: Path) -> None:
+    token, log = f"{TOKEN}/late", tmp_path / "log"
+    argv = ("sh", "-c", "trap 'sleep 60 & exit' TERM; echo there; while :; do sleep 0.05; done")
+    process.spawn(argv, token=token, log=log)
+    wait_for(lambda: bool(log.read_text()))
+    start = time.monotonic()
+    assert spawned.stop_spawned(token, grace=30)
+    assert time.monotonic() - start < 25, "it was not asked to end"
