@@ -9,6 +9,7 @@ import random
 import selectors
 import signal
 import socket
+import ssl
 import subprocess
 import threading
 import time
@@ -120,6 +121,97 @@ def test_an_interruption_is_told_whatever_the_engine_does() -> None:
         )
         with pytest.raises(Interrupted):
             talk.run(None, asked)
+
+
+class Slow:
+    """An engine that knows more by and by: each of its answers comes once, the last one again and again."""
+
+    def __init__(self, *answers: dict[str, Any]) -> None:
+        self.answers = list(answers)
+        self.begun: list[list[str]] = []
+        self.here, self.there = socket.socketpair()
+        self.here.setblocking(False)
+
+    def _inspect(self, id: str) -> dict[str, Any]:
+        return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+
+    def _create(self, container: str, words: list[str]) -> dict[str, str]:
+        self.begun.append(words)
+        return {"Id": "2"}
+
+    def _say(self, parts: tuple[tuple[float, bytes], ...]) -> None:
+        for pause, part in parts:
+            time.sleep(pause)
+            if part:
+                self.there.sendall(part)
+            else:
+                self.there.shutdown(socket.SHUT_WR)
+
+    def run(self, *parts: tuple[float, bytes], deadline: float | None = None) -> tuple[int | None, bytes]:
+        """Run a command that says parts, each after a pause, and ends with an empty one.
+
+        Returns its code, and what was heard of it.
+        """
+        streams = _Streams(write=None)
+        calls: Any = {"exec_create": self._create, "exec_inspect": self._inspect}
+        saying = threading.Thread(target=self._say, args=(parts,))
+        with self.here, self.there, selectors.DefaultSelector() as selector:
+            talk = _Talk(
+                engine=engine_of(exec_start=lambda *_, **__: None, **calls),
+                container="web-1-a",
+                stream=_Stream(id="1", raw=self.here, early=b"", response=None),
+                source=iter(()),
+                streams=streams,
+                selector=selector,
+            )
+            saying.start()
+            code = talk.run(deadline, None)
+            saying.join(timeout=60)
+        return code, streams.text(STDOUT)
+
+
+PID = frames((STDOUT, b"42\n"))
+RUNS = {"Running": True, "ExitCode": None}
+NEVER_RAN = {"Running": False, "ExitCode": 0}
+ENDED = {"Running": False, "ExitCode": 3}
+
+
+def test_what_an_engine_passes_on_after_a_command_s_end_is_heard(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("SETTLING", "GRACE"):
+        monkeypatch.setattr(f"nxc_docker.exec.{name}", 60.0)
+    words = [(0.8, frames((STDOUT, word))) for word in (b"the ", b"last ", b"words")]
+    assert Slow(ENDED).run((0, PID), *words, (0, b"")) == (3, b"the last words")
+
+
+def test_a_command_that_a_busy_engine_has_not_begun_is_waited_for() -> None:
+    """Such an engine says of it that it does not run; podman even, that it ended well."""
+    assert Slow(NEVER_RAN).run((1.5, PID + frames((STDOUT, b"word"))), (0, b"")) == (0, b"word")
+
+
+def test_what_is_late_before_it_has_begun_is_ended_when_it_begins() -> None:
+    slow = Slow(ENDED)
+    assert slow.run((0.5, PID), deadline=time.monotonic()) == (None, b"")
+    assert [words[-2:] for words in slow.begun] == [["42", "TERM"]]
+
+
+def test_how_a_command_ended_may_be_known_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nxc_docker.exec.GRACE", 0.05)
+    assert Slow(*[RUNS] * 9, ENDED).run((0, PID), (0, b""))[0] == 3
+
+
+def test_a_connection_by_tls_on_which_nothing_came_yet_is_taken() -> None:
+    class Silent(io.RawIOBase):
+        def readable(self) -> bool:
+            return True
+
+        def readinto(self, buffer: Any) -> int:
+            raise ssl.SSLWantReadError(2, "The operation did not complete")
+
+    response = SimpleNamespace(raw=SimpleNamespace(_fp=SimpleNamespace(fp=io.BufferedReader(Silent()))))
+    here, there = socket.socketpair()
+    with here, there:
+        held = SimpleNamespace(_sock=here, _response=response)
+        assert _Stream.take("1", held).early == b""
 
 
 def _members(session: int) -> list[int]:

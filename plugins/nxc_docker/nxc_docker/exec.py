@@ -26,6 +26,12 @@ TICK = 0.1
 """Seconds after which a waiting loop looks whether it is to stop."""
 GRACE = 3.0
 """Seconds between SIGTERM and SIGKILL to what is late."""
+BEGINNING = 15.0
+"""Seconds in which a command that is to be ended says its process id: a busy engine may only begin it."""
+SETTLING = 1.0
+"""Seconds of silence after a command's end in which the engine may still pass on what it said last."""
+KNOWING = 60.0
+"""Seconds after the end of its streams in which the engine knows how a command ended."""
 QUIET = 0.5
 """Seconds of silence after which the engine is asked whether the command has ended: what it has left running
 in the background may hold its streams open."""
@@ -116,7 +122,9 @@ class _Stream:
         raw.setblocking(False)
         response = held._response  # noqa: SLF001 - the SDK hangs it there, so that it lives as long
         buffered = response.raw._fp.fp  # noqa: SLF001 - and offers no way to what is buffered
-        early = buffered.read(len(buffered.peek())) or b""
+        early = b""
+        with contextlib.suppress(*_AGAIN):  # through TLS, where nothing has come yet
+            early = buffered.read(len(buffered.peek())) or b""
         return cls(id=id, raw=raw, early=early, response=response)
 
     def close(self) -> None:
@@ -211,11 +219,11 @@ class _Talk:
             if not self._talk(deadline, cancel):
                 self._end()
                 return None
+            return self._code(cancel)
         except (Interrupted, KeyboardInterrupt, Unheard):
             self.streams.on_data = None
             self._end()
             raise
-        return self._code()
 
     def _talk(self, deadline: float | None, cancel: threading.Event | None) -> bool:
         """Pump until the command has said all; false when the deadline passed."""
@@ -224,12 +232,20 @@ class _Talk:
                 raise Interrupted("interrupted")
             if deadline is not None and time.monotonic() > deadline:
                 return False
-            if time.monotonic() - self._heard > self._quiet:
+            # One that has said nothing has not begun: of that, too, an engine says that it does not run.
+            if self.streams.pid and time.monotonic() - self._heard > self._quiet:
                 self._quiet *= 2
                 if not self._is_running():
-                    self._pump()
+                    self._settle()
                     break
         return True
+
+    def _settle(self) -> None:
+        """Hear a command out that has ended: the engine knows that before it has passed on all words."""
+        end = time.monotonic() + GRACE  # what it left running may talk for ever
+        self._heard = time.monotonic()
+        while not self._pump() and time.monotonic() < min(end, self._heard + SETTLING):
+            pass
 
     def _pump(self) -> bool:
         """Move what can be moved; True when the other end has closed."""
@@ -271,16 +287,19 @@ class _Talk:
     def _is_running(self) -> bool:
         return bool(self.engine.api.exec_inspect(self.stream.id).get("Running"))
 
-    def _code(self) -> int:
-        """Ask for the exit code; the streams may close a little earlier than the engine knows it."""
-        end = time.monotonic() + GRACE
+    def _code(self, cancel: threading.Event | None) -> int:
+        """Ask for the exit code; the streams may close earlier than the engine knows it."""
+        end, pause = time.monotonic() + KNOWING, 0.01
         while True:
             told = self.engine.api.exec_inspect(self.stream.id)
             if not told.get("Running") and told.get("ExitCode") is not None:
                 return int(told["ExitCode"])
             if time.monotonic() > end:
                 raise DockerException("the engine does not know how the command ended")
-            time.sleep(0.01)
+            if cancel is not None and cancel.is_set():
+                raise Interrupted("interrupted")
+            time.sleep(pause)
+            pause = min(1.5 * pause, 0.5)
 
     def _end(self) -> None:
         """End the command and what it started in its session, by SIGTERM, then by SIGKILL."""
@@ -288,6 +307,10 @@ class _Talk:
             self._signal()
 
     def _signal(self) -> None:
+        end = time.monotonic() + BEGINNING
+        while not self.streams.pid and time.monotonic() < end:
+            if self._pump():
+                return
         for signal in ("TERM", "KILL") if self.streams.pid else ():
             with contextlib.suppress(APIError):
                 words = ["/bin/sh", "-c", _END, self.streams.pid, signal]
