@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import threading
 import time
@@ -120,14 +122,35 @@ def test_a_failed_load_is_told_from_a_failed_ssh(folder: Path) -> None:
 
 def test_the_order_is_answered_before_it_is_carried_out(folder: Path) -> None:
     folder.mkdir()
-    began = time.monotonic()
-    done = sh(steps._LAUNCH, str(folder), "sh", "-c", f"sleep 2; echo gone >{folder}/gone; exit 3")
-    assert done.returncode == 0 and not (folder / "gone").exists()
-    log = folder / "launch.log"
+    script = f"until [ -e {folder}/go ]; do sleep 0.05; done; exit 3"
+    assert sh(steps._LAUNCH, str(folder), "sh", "-c", script).returncode == 0
+    (folder / "go").touch()
+    assert await_end(folder) == "kexec -e ended with exit code 3\n"
+
+
+def await_end(folder: Path) -> str:
+    """Return what the order has said in the end."""
+    end, log = time.monotonic() + 120, folder / "launch.log"
     while not log.exists() or "ended with" not in log.read_text():
-        assert time.monotonic() < began + 60
+        assert time.monotonic() < end
         time.sleep(0.05)
-    assert log.read_text() == "kexec -e ended with exit code 3\n"
+    return log.read_text()
+
+
+def test_a_disk_that_does_not_answer_is_not_waited_for(folder: Path, tmp_path: Path) -> None:
+    folder.mkdir()
+    early = tmp_path / "early"
+    early.mkdir()
+    script = f"#!/bin/sh\ntrap '' TERM\necho $$ >{tmp_path}/pid\nwhile :; do sleep 1; done\n"
+    (early / "sync").write_text(script)
+    (early / "sync").chmod(0o755)
+    impatient = steps._LAUNCH.replace("-lt 100", "-lt 5")
+    order = f"until [ -s {tmp_path}/pid ]; do sleep 0.05; done; cat {tmp_path}/pid"
+    path = f"{early}:/usr/bin:/bin"
+    assert sh(impatient, str(folder), "sh", "-c", order, PATH=path).returncode == 0
+    pid, told = await_end(folder).splitlines()
+    os.kill(int(pid), signal.SIGKILL)  # which also says that it was alive
+    assert told == "kexec -e ended with exit code 0"
 
 
 def test_the_end_of_a_terminal_does_not_end_the_order(folder: Path, tmp_path: Path) -> None:
@@ -138,11 +161,7 @@ def test_the_end_of_a_terminal_does_not_end_the_order(folder: Path, tmp_path: Pa
     (early / "setsid").chmod(0o755)
     path = f"{early}:/usr/bin:/bin"
     assert sh(steps._LAUNCH, str(folder), "true", PATH=path).returncode == 0
-    end = time.monotonic() + 60
-    log = folder / "launch.log"
-    while not log.exists() or "ended with" not in log.read_text():
-        assert time.monotonic() < end
-        time.sleep(0.05)
+    await_end(folder)
 
 
 # Clearing

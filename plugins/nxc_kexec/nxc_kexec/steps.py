@@ -39,7 +39,11 @@ _LOAD = (
     'f=$1 size=$2; shift 2; umask 077; chmod 600 "$f" && truncate -s "$size" "$f" && cat >>"$f" || exit '
     f'{APPEND_FAILED}; "$@" && exit; echo "exit $?" >&2; exit {LOAD_FAILED}'
 )
-_START = 'sleep 0.5; timeout 20 sync; "$@"; echo "kexec -e ended with exit code $?"'
+_START = (
+    "sleep 0.5; sync & n=0; while [ $n -lt 100 ] && kill -0 $! 2>/dev/null; do sleep 0.2; n=$((n+1)); done; "
+    '"$@"; echo "kexec -e ended with exit code $?"'
+)
+"""A disk that does not answer keeps sync(1) from ending, whatever signal it is sent: it is left behind."""
 _LAUNCH = (
     "trap '' HUP; "  # before there is a process that the end of sudo's terminal could end
     f'cd / && f=$1 && shift && setsid sh -c \'{_START}\' sh "$@" >"$f/launch.log" 2>&1 </dev/null &'

@@ -24,7 +24,7 @@ ANSWER = 1.0
 """Seconds for an ssh server to say its name."""
 LOGIN = 15.0
 """Seconds for a question with a login of its own: a machine that has just booted is slow."""
-LEAVING = 30.0
+LEAVING = 45.0
 """Seconds that a machine may take from the order to the end of its former system."""
 ASKED = "nxc asks"
 """What stands before an answer: a login shell may greet."""
