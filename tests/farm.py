@@ -83,18 +83,22 @@ class Machine:
         self, *argv: str, port: int = PORT, timeout: float = 60, stdin: Path | None = None
     ) -> subprocess.CompletedProcess[str]:
         """Run a command over plain ssh, outside of nxc."""
-        options = ("-F", "none", "-p", str(port), "-i", str(self.farm.key), "-o", "BatchMode=yes")
-        known = f"UserKnownHostsFile={self.farm.known_hosts}"
-        target = f"{'root' if port == NODE_PORT else self.behaviour.user}@{self.address}"
         with (stdin or Path(os.devnull)).open("rb") as source:
             return subprocess.run(
-                ("ssh", *options, "-o", known, "-o", "ConnectTimeout=20", target, "--", *argv),
+                self.ssh_words(*argv, port=port),
                 capture_output=True,
                 text=True,
                 timeout=timeout,
                 check=False,
                 stdin=source,
             )
+
+    def ssh_words(self, *argv: str, port: int = PORT) -> tuple[str, ...]:
+        """Return the words that run a command over plain ssh."""
+        options = ("-F", "none", "-p", str(port), "-i", str(self.farm.key), "-o", "BatchMode=yes")
+        known = f"UserKnownHostsFile={self.farm.known_hosts}"
+        target = f"{'root' if port == NODE_PORT else self.behaviour.user}@{self.address}"
+        return ("ssh", *options, "-o", known, "-o", "ConnectTimeout=20", target, "--", *argv)
 
     @property
     def connections(self) -> int:
@@ -138,7 +142,7 @@ class Machine:
         """Cut the power: connections end, nothing answers any more."""
         self.farm.order(self, "off")
 
-    def wait(self, what: Callable[[Machine], bool], timeout: float = 60) -> None:
+    def wait(self, what: Callable[[Machine], bool], timeout: float = 120) -> None:
         """Wait until something is true of the machine."""
         end = time.monotonic() + timeout
         while not what(self):
@@ -204,10 +208,10 @@ class Farm:
             self.wait()
         return machine
 
-    def wait(self, timeout: float = 20) -> None:
+    def wait(self) -> None:
         """Wait until the sshd of every machine that was switched on answers."""
         for machine in self.machines.values():
-            machine.wait(lambda one: one.system != "former" or answers(one.address, PORT), timeout)
+            machine.wait(lambda one: one.system != "former" or answers(one.address, PORT))
 
     def write_file(self, path: Path, *names: str) -> Path:
         """Write a machine file with all machines, or those named."""

@@ -209,6 +209,7 @@ def install(folder: Path, behaviour: Behaviour, public_key: str) -> None:
         ):
             _script(folder / system / place / name, ORDER.format(order=order))
         _script(folder / system / "bin/systemctl", SYSTEMCTL)
+        _script(folder / system / "bin/sync", "#!/bin/sh\n")  # which would write out what this machine has
     _install_former(folder, behaviour)
     _install_files(folder, behaviour, public_key)
 

@@ -77,7 +77,8 @@ class TestKexec(KexecContract):
         for machine in self.farm.machines.values():
             if machine.system != "former":
                 machine.reset()
-        self.farm.wait()
+        for machine in self.farm.machines.values():
+            machine.wait(lambda one: one.system == "former" and farm.answers(one.address, farm.PORT))
 
     def kill(self, flavour: Flavour[Any], node: Node, op: Operation) -> None:
         """Reset the machine: it has its former system again, and no node."""

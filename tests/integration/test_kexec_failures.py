@@ -57,6 +57,7 @@ def refuse(machine: Machine) -> None:
 
 def greet_never(machine: Machine) -> None:
     machine.freeze()
+    machine.wait(lambda one: not answers(one.address, PORT))
 
 
 ROWS = [
