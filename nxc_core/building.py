@@ -11,7 +11,7 @@ from typing import Any
 
 from attrs import evolve, fields
 
-from nxc_core import state
+from nxc_core import paths, state
 from nxc_core.base import Base
 from nxc_core.errors import BuildError, ConfigError, StateError
 from nxc_core.flavour import Flavour
@@ -55,6 +55,17 @@ def lasting(options_type: type[Any], options: Mapping[str, Json]) -> dict[str, J
     """Leave out options that say what to do this once (metadata ``once``), such as ``relock``."""
     once = {field.name for field in fields(options_type) if field.metadata.get("once")}
     return {name: value for name, value in options.items() if name.replace("-", "_") not in once}
+
+
+def cleaning_lock() -> Path:
+    """Return the lock of who cleans: it keeps builds from beginning, whose own locks are not known yet."""
+    return paths.cache_dir() / "clean.lock"
+
+
+def wait_for_cleaning(op: Operation) -> None:
+    """Wait for an ``nxc clean`` that is under way; the next one meets the lock of this build."""
+    with contextlib.suppress(OSError), op.alone(cleaning_lock(), "the cache"):  # a full disk: the build tells
+        pass
 
 
 def find_unchanged(path: Path, fingerprint: str) -> Build | None:

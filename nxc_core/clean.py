@@ -11,7 +11,7 @@ from typing import Any
 
 from attrs import field, frozen
 
-from nxc_core import paths, state, sweeping
+from nxc_core import building, paths, state, sweeping
 from nxc_core.errors import NxcError, StateError
 from nxc_core.model import Build, Leftover, Status
 from nxc_core.projects import projects
@@ -236,14 +236,21 @@ def remove(
     """
     freed = 0
     trouble: list[str] = []
+    builds: set[Path] = set()
     with contextlib.ExitStack() as stack:
+        stack.enter_context(state.locked(building.cleaning_lock(), what="the cache"))
+        if session.workspace.root.is_dir():  # nor is a deployment made meanwhile
+            stack.enter_context(state.locked(session.workspace.root / "lock", what="this project"))
         for project in {*projects(), session.workspace.project}:
             for folder in sorted((project / ".nxc" / "builds").glob("*")):
                 if folder.is_dir() and os.access(folder, os.W_OK):
                     stack.enter_context(state.locked(folder / "lock", what=folder.name))
+                    builds.add(folder)
         found = survey(session, every=every, options=options)  # again: only now nothing else builds
         for item in found.items:
             for path in item.removable:
+                if path.parent == session.workspace.root / "builds" and path not in builds:
+                    continue  # one that waits to begin
                 size = measure(path)
                 try:
                     _remove(path)

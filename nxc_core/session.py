@@ -163,6 +163,7 @@ class Session:
                 accept(composition)
 
         with op.alone(folder / "lock", name):
+            building.wait_for_cleaning(op)
             fingerprint = chosen.fingerprint(source, kind, driver.guest, op)
             ready = building.find_unchanged(self.workspace.build_file(name), fingerprint)
             if ready is not None:

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import json
 import os
+import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from nxc_core import state
-from nxc_core.clean import Item, measure, remove, survey
+from nxc_core import clean, state
+from nxc_core.clean import Item, Survey, measure, remove, survey
 from nxc_core.cli_tools import spell_size
 from nxc_core.errors import StateError
+from nxc_core.model import Build
 from nxc_core.paths import cache_dir
 from nxc_core.plugins import Plugins
 from nxc_core.projects import projects, register
@@ -140,17 +145,46 @@ def test_a_build_under_way_anywhere_stops_cleaning(session: Session, tmp_path: P
         with state.locked(folder / "lock", what="it"):
             (tmp_path / "held").touch()
             while (tmp_path / "held").exists():
-                pass
+                time.sleep(0.01)
         os._exit(0)
     try:
         while not (tmp_path / "held").exists():
-            pass
+            time.sleep(0.01)
         with pytest.raises(StateError, match="another nxc is at work"):
             remove(session, survey(session))
         assert stray.exists()
     finally:
         (tmp_path / "held").unlink()
         os.waitpid(child, 0)
+
+
+def test_a_build_that_begins_meanwhile_waits(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    build(session)
+    folder = session.workspace.project / "more"
+    folder.mkdir()
+    (folder / "composition.nix").write_text(json.dumps({"roles": {"client": 1}}))
+    waiting = threading.Event()
+    other = Session.open(
+        session.workspace.project,
+        plugins=Plugins.discover(extra=[fake_plugin]),
+        sinks=[lambda event: waiting.set() if event.message.startswith("waiting") else None],
+    )
+    with ThreadPoolExecutor() as pool:
+        begun: list[Future[Build]] = []
+
+        def look(*arguments: Any, **named: Any) -> Survey:
+            if not begun:
+                begun.append(
+                    pool.submit(other.build, folder / "composition.nix", flavour="folder", base="paper")
+                )
+                assert waiting.wait(60), "it builds what is being removed"
+            return survey(*arguments, **named)
+
+        monkeypatch.setattr(clean, "survey", look)
+        remove(session, survey(session))
+        made = begun[0].result(60)
+    assert made.artifact.paths() and all(path.exists() for path in made.artifact.paths())
+    assert len(session.workspace.builds()) == 2
 
 
 def test_folders_without_write_permission_go_too(session: Session) -> None:
