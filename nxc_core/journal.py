@@ -59,14 +59,14 @@ class Journal:
         """
         try:
             with self._lock, self.path.open("rb") as source:
-                rest = self._catch_up(source)
+                rest, known = self._catch_up(source), self._known
         except FileNotFoundError:
             return
         except PermissionError as error:
             raise StateError(
                 f"{self.path} belongs to someone else", hint="run nxc as the user who made it"
             ) from error
-        yield from self._known
+        yield from known
         last = self._parse(rest)
         if last is not None:
             yield last

@@ -15,7 +15,6 @@ from nxc_core.errors import StateError
 @contextlib.contextmanager
 def locked(path: Path, *, what: str, wait: bool = False) -> Iterator[None]:
     """Hold a lock file (fcntl, which NFS homes know); raises StateError naming who holds it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     with _locked_here(path.resolve(), what, wait), _locked_file(path, what, wait):
         yield
 
@@ -45,19 +44,38 @@ def _locked_here(path: Path, what: str, wait: bool) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _locked_file(path: Path, what: str, wait: bool) -> Iterator[None]:
-    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    handle = _open_locked(path, what, wait)
+    while not _is_at(handle, path):  # whoever held it removed it with its folder: it keeps out nobody
+        os.close(handle)
+        handle = _open_locked(path, what, wait)
     try:
-        try:
-            fcntl.lockf(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except OSError as error:
-            holder = os.pread(handle, 32, 0).decode(errors="replace").strip()
-            raise StateError(
-                f"another nxc is at work on {what}" + (f" (process {holder})" if holder else ""),
-                hint="wait for it, or end it; nothing was changed",
-            ) from error
         with contextlib.suppress(OSError):  # a full disk: the lock is held all the same
             os.ftruncate(handle, 0)
             os.pwrite(handle, str(os.getpid()).encode(), 0)
         yield
     finally:
         os.close(handle)
+
+
+def _open_locked(path: Path, what: str, wait: bool) -> int:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.lockf(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BaseException as error:
+        holder = os.pread(handle, 32, 0).decode(errors="replace").strip()
+        os.close(handle)
+        if not isinstance(error, OSError):
+            raise
+        raise StateError(
+            f"another nxc is at work on {what}" + (f" (process {holder})" if holder else ""),
+            hint="wait for it, or end it; nothing was changed",
+        ) from error
+    return handle
+
+
+def _is_at(handle: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(handle), path.stat())
+    except FileNotFoundError:
+        return False

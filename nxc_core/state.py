@@ -28,7 +28,10 @@ def _is_copy(found: Deployment, file: Path) -> bool:
         return False
     origin = Path(found.folder) / file.name
     try:
-        return not origin.samefile(file) and load(origin, Deployment).status is not Status.STOPPED
+        # The folders are compared: the file is another with every status.
+        return (
+            not origin.parent.samefile(file.parent) and load(origin, Deployment).status is not Status.STOPPED
+        )
     except (StateError, OSError) as error:  # unless it was moved here
         return not isinstance(error, FileNotFoundError | NotADirectoryError)
 

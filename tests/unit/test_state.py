@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
 import shutil
@@ -121,6 +123,22 @@ def test_a_torn_line_costs_only_itself(journal: Journal, cut: int) -> None:
     assert {PORT.key, ("folder", "/tmp/x")} <= keys
 
 
+def test_a_line_that_is_ended_as_it_is_read_counts_once(journal: Journal) -> None:
+    """Another process writes it, and another thread of this one reads it, between two steps of a reader."""
+    journal.claim(Resource(kind="k", id="a"))
+    journal.path.write_bytes(journal.path.read_bytes().rstrip(b"\n"))
+
+    class Lock(contextlib.nullcontext[None]):
+        def __exit__(self, *_: object) -> None:
+            journal._lock = threading.Lock()
+            journal.note(Resource(kind="k", id="a"), {"pid": 3})
+            list(journal.records())
+
+    journal._lock = Lock()  # type: ignore[assignment]
+    assert [one["op"] for one in journal.records()] == ["claim"]
+    assert [one["op"] for one in journal.records()] == ["claim", "note"]
+
+
 def test_records_of_unknown_kinds_are_kept(journal: Journal) -> None:
     journal.append({"op": "weather", "sun": True})
     journal.claim(PORT)
@@ -236,6 +254,23 @@ def test_a_lock_keeps_other_threads_out(tmp_path: Path) -> None:
     assert entered == ["first", "second"]
 
 
+def test_a_lock_that_its_holder_removed_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may go, with its folder, just when another has opened it."""
+    lock = tmp_path / "folder" / "lock"
+    take = fcntl.lockf
+    removed: list[Path] = []
+
+    def late(handle: int, how: int) -> None:
+        if not removed:
+            shutil.rmtree(lock.parent)
+            removed.append(lock)
+        take(handle, how)
+
+    monkeypatch.setattr(fcntl, "lockf", late)
+    with state.locked(lock, what="it"):
+        assert lock.read_text() == str(os.getpid()), "it keeps out nobody"
+
+
 def test_deployments_are_listed_by_age_not_by_change(tmp_path: Path) -> None:
     workspace = Workspace(tmp_path)
     for age, name in enumerate(("new", "old")):
@@ -247,31 +282,51 @@ def test_deployments_are_listed_by_age_not_by_change(tmp_path: Path) -> None:
     assert workspace.deployments() == ["old", "new"]
 
 
+DEPLOYMENT = Deployment(
+    id="d",
+    name="c",
+    composition=Composition(name="c", base="b", source=Path("/c"), roles=()),
+    groups=(),
+    networks=(),
+    specs=(),
+    instances={},
+)
+
+
 def test_a_copy_of_a_deployment_that_lives_is_not_taken_for_it(tmp_path: Path) -> None:
     """Else ``nxc down`` in a copy of a project would end what the project runs."""
-    made = Deployment(
-        id="d",
-        name="c",
-        composition=Composition(name="c", base="b", source=Path("/c"), roles=()),
-        groups=(),
-        networks=(),
-        specs=(),
-        instances={},
-    )
     here, copy, moved = (Workspace(tmp_path / name) for name in ("here", "copy", "moved"))
     here.deployment_dir("d").mkdir(parents=True)
-    deploying.mark(here, made, Status.RUNNING)
+    deploying.mark(here, DEPLOYMENT, Status.RUNNING)
     shutil.copytree(here.project, copy.project)
     with pytest.raises(StateError, match=f"is a copy.* in {here.deployment_dir('d')}"):
         copy.load("d")
     (tmp_path / "link").symlink_to(here.project)
     for same in (here, Workspace(tmp_path / "link")):
         assert same.load("d").status is Status.RUNNING
-    deploying.mark(here, made, Status.STOPPED)
+    deploying.mark(here, DEPLOYMENT, Status.STOPPED)
     assert copy.load("d").status is Status.RUNNING, "it holds nothing, and may be taken down"
-    deploying.mark(here, made, Status.RUNNING)
+    deploying.mark(here, DEPLOYMENT, Status.RUNNING)
     here.project.rename(moved.project)
     assert moved.load("d").status is Status.RUNNING
+
+
+def test_a_deployment_that_changes_is_no_copy_of_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = Workspace(tmp_path)
+    here.deployment_dir("d").mkdir(parents=True)
+    made = deploying.mark(here, DEPLOYMENT, Status.RUNNING)
+    stat = Path.stat
+
+    def change(path: Path, **named: bool) -> os.stat_result:
+        found = stat(path, **named)
+        if path == here.deployment_file("d"):
+            deploying.mark(here, made, Status.RUNNING)
+        return found
+
+    monkeypatch.setattr(Path, "stat", change)
+    assert here.load("d").status is Status.RUNNING
 
 
 def test_a_workspace_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
