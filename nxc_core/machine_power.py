@@ -11,7 +11,7 @@ from pathlib import Path
 from nxc_core.connect import LOST, answers
 from nxc_core.errors import CommandError, ConfigError
 from nxc_core.flavour import Console, Links, Power, Rebooting
-from nxc_core.machine_shell import BARE, TIMEOUT, ShellVerbs, said, timed, unanswered
+from nxc_core.machine_shell import BARE, TIMEOUT, ShellVerbs, late, said, timed, unanswered
 from nxc_core.model import NodeState, Outcome, SshEndpoint
 from nxc_core.output import printable
 
@@ -167,8 +167,8 @@ class PowerVerbs(ShellVerbs):
         else:
             if done.code == SPARED:
                 raise self._cannot("shut down or reboot a node, which shares the system of this machine")
-            # A shell that the shutdown itself ended (SIGTERM) has done its work.
-            if done.code not in (0, 143, 255):
+            # A shell that the shutdown itself ended (by SIGTERM, or as a container's last) has done its work.
+            if done.code not in (0, 143, 255) and (done.code != 137 or late(done, 30)):
                 raise self.failed(f"`{command}` failed with exit code {done.code}", said(done))
 
     def _boot_id(self) -> str:
