@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 import socket
 import subprocess
@@ -195,6 +196,21 @@ def test_nodes_open_the_connection_to_the_host_on_the_way_once(
             subprocess.run(("ssh", "-S", str(gateway.control), "-O", "exit", "gate"), check=True, timeout=60)
         assert said == ["there\n"] * 5
         assert (tmp_path / "node0.log").read_text().count("Accepted publickey") == 1
+
+
+def test_a_connection_that_many_ask_for_is_open(tmp_path: Path) -> None:
+    gateway = Gateway(host="gate", control=tmp_path / "g")
+    assert not is_open(gateway)
+    with socket.socket(socket.AF_UNIX) as busy, contextlib.ExitStack() as stack:
+        busy.bind(str(gateway.control))
+        assert not is_open(gateway)
+        busy.listen(0)
+        for _ in range(3):
+            waiting = stack.enter_context(socket.socket(socket.AF_UNIX))
+            waiting.setblocking(False)
+            with contextlib.suppress(BlockingIOError):
+                waiting.connect(str(gateway.control))
+        assert is_open(gateway)
 
 
 def test_nodes_behind_a_host_that_is_off_do_not_wait_for_each_other(tmp_path: Path) -> None:
