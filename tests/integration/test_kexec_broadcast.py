@@ -124,7 +124,9 @@ class Site:
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> Iterator[Site]:
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    """Have machines wait for each other, so that each takes its place in the row."""
+    monkeypatch.setattr("nxc_kexec.broadcast.GATHER", PATIENCE)
     image = tmp_path / "image"
     image.write_bytes(os.urandom(20 * MIB + 123))
     with switch(tmp_path) as made:

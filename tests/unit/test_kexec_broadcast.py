@@ -36,6 +36,12 @@ def machines(tmp_path: Path) -> Iterator[Machines]:
 
 
 @pytest.fixture
+def in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have machines wait for each other, so that each takes its place in the row."""
+    monkeypatch.setattr("nxc_kexec.broadcast.GATHER", PATIENCE)
+
+
+@pytest.fixture
 def files(tmp_path: Path) -> list[Path]:
     """A kernel and an initrd; sizes fit no block."""
     folder = tmp_path / "files"
@@ -102,6 +108,7 @@ def test_a_machine_that_has_all_for_sure_is_left_alone(
     assert {name for name, _ in machines.ran} == {"n1"}
 
 
+@pytest.mark.usefixtures("in_order")
 def test_who_has_all_serves_those_who_lack(machines: Machines, files: list[Path], tmp_path: Path) -> None:
     broadcast(files, machines.targets(3)[2:], operation(tmp_path), timeout=PATIENCE)
     machines.ran.clear()
@@ -199,6 +206,7 @@ def test_more_on_a_machine_than_there_should_be_is_replaced(
 
 @pytest.mark.parametrize("languages", [["perl"] * 3, ["python"] * 3], ids=LANGUAGES)
 @pytest.mark.parametrize("killed", ["n0", "n1"])
+@pytest.mark.usefixtures("in_order")
 def test_a_relay_that_is_killed_goes_on_from_where_it_was(
     machines: Machines, files: list[Path], tmp_path: Path, languages: list[Language], killed: str
 ) -> None:
