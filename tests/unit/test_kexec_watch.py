@@ -140,6 +140,20 @@ def test_an_order_that_got_lost_is_given_again(op: Operation) -> None:
     assert [command.argv[-1] for command in asked if command.argv[-1] == "reboot"] == ["reboot"] * 2
 
 
+def test_a_node_that_is_too_slow_to_hear_the_order_is_not_gone(op: Operation) -> None:
+    held = station(op, held=True, node="a", instance="mine", folder="/dev/shm/nxc-kexec")
+    ours, late = done("mine\n"), CommandError("it is late", argv=("ssh",), code=None)
+    _, asked = ask(
+        giving.give_back(held, KexecOptions(), op),
+        refused(),
+        *(ours, late, done()),  # a pause follows each
+        *(late, refused(), done()),  # neither it nor the former system answers
+        *(ours, done(), done(), refused()),
+    )
+    assert [command.argv[-1] for command in asked if command.argv[-1] == "reboot"] == ["reboot"] * 2
+    ask(giving.leave_node(held, op, silent_is_gone=True), late, done(), late)
+
+
 def test_a_node_that_died_may_be_started_again(op: Operation) -> None:
     held = station(op, held=True, node="a", instance="mine")
     assert ask(giving.leave_node(held, op, silent_is_gone=True), refused())[0] is None

@@ -107,9 +107,12 @@ def leave_node(station: Station, op: Operation, *, silent_is_gone: bool = False)
         ended = yield on_node(end, order, timeout=ASKING)
         if isinstance(ended, CommandError) and ended.code not in (255, None):
             continue
-        if isinstance(ended, CommandError) and any(mark in ended.stderr for mark in _UNHEARD):
-            if silent_is_gone:
-                return
+        unheard = isinstance(ended, CommandError) and any(mark in ended.stderr for mark in _UNHEARD)
+        if unheard and silent_is_gone:
+            return
+        late = isinstance(ended, CommandError) and ended.code is None  # nobody knows whether it was heard
+        if unheard or late and not silent_is_gone:
+            assert isinstance(ended, CommandError)
             raise Trouble(
                 step=STEP,
                 cause=f"{station.node} cannot be told to reboot",
