@@ -20,6 +20,7 @@ from nxc_core.commands import Command
 from nxc_core.errors import Interrupted
 from nxc_core.model import Event
 from nxc_kexec.broadcast import Mailbox, broadcast, digest
+from nxc_kexec.chain import Chain, Member
 from tests.relaying import LANGUAGES, SLOWLY, Language, Machines, only, operation
 
 NEEDS = {"perl": ("perl", "sha256sum"), "python": ("python3",)}
@@ -305,6 +306,31 @@ def test_who_waits_to_be_sent_the_image_is_not_taken_for_slow(
     causes = broadcast(files, targets, operation(tmp_path), timeout=PATIENCE)
     assert causes.pop("n0").startswith("no byte came for")
     assert causes == {"n1": "", "n2": ""}
+
+
+@pytest.mark.usefixtures("in_order")
+def test_who_is_not_listened_to_for_a_while_is_not_taken_for_slow(
+    machines: Machines, files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where nxc itself is stopped: it hears one machine before the others again."""
+    monkeypatch.setattr("nxc_kexec.broadcast.AWAY", 2.0)
+    for name in ("STALL", "WINDOW"):
+        monkeypatch.setattr(f"nxc_kexec.chain.{name}", 3.0)
+    machines.around = (sys.executable, "-c", SLOWLY)
+    told: list[str] = []
+    note, part = Chain.note, tmp_path / "n2" / "initrd.part"
+    stopped: list[str] = []
+
+    def stop_once(chain: Chain, member: Member, sizes: tuple[int, ...], now: float) -> None:
+        note(chain, member, sizes, now)
+        if not stopped and part.exists() and part.stat().st_size > 2_000_000:
+            stopped.append(member.name)
+            time.sleep(4)
+
+    monkeypatch.setattr(Chain, "note", stop_once)
+    op = operation(tmp_path, lambda event: told.append(event.message))
+    assert not any(broadcast(files, machines.targets(3), op, timeout=PATIENCE).values())
+    assert stopped and not [words for words in told if "receives little" in words]
 
 
 def test_one_folder_is_for_one_broadcast_at_a_time(

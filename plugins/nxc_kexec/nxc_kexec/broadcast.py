@@ -34,6 +34,8 @@ GATHER = 0.5
 """Seconds after the first relay in which others may take their place in the row as they were given."""
 LOOK = 0.25
 """Seconds between two looks at how fast machines receive."""
+AWAY = 4.0
+"""Seconds without a look after which it is we who were stopped: relays speak every second."""
 EACH, MARGIN = 4, 256
 """Files that a relay has open here, and those for all else."""
 LIFE, RENEW = 60, 10.0
@@ -311,7 +313,11 @@ class Broadcast:
 
     def _go_on(self) -> None:
         """Tell every relay what follows from what is known now; end where nothing is left to do."""
-        now = self.looked = time.monotonic()
+        now = time.monotonic()
+        if now > self.looked + AWAY:  # what they told meanwhile is heard only now
+            for member in self.chain.order:
+                member.since = now
+        self.looked = now
         for fed in self.feeds.take_ended():
             self._feeding_ended(self.members[fed.name], fed.trouble)
         if self._is_gathered(now):
