@@ -190,6 +190,41 @@ def test_one_that_is_about_to_become_a_node_counts_as_alive(op: Operation) -> No
             child.kill()
 
 
+def test_what_has_no_node_s_mark_yet_is_ended_before_nodes_are_looked_for(op: Operation) -> None:
+    marks = [machines.token(node, op) for node in ("", "web1")]
+    argv = ("sleep", "1000")
+    begun, node = (subprocess.Popen(argv, env={**os.environ, spawned.VARIABLE: mark}) for mark in marks)
+    with begun, node:
+        try:
+            for mark in marks:
+                op.wait("mark", lambda mark=mark: bool(spawned.find_spawned(mark)), timeout=20)  # type: ignore[misc]
+            assert machines.end_unnamed(op)
+            assert begun.wait(timeout=20) < 0 and machines.find(op) == {"web1": node.pid}
+        finally:
+            begun.kill()
+            node.kill()
+
+
+def test_a_process_that_ended_and_is_not_buried_is_ending() -> None:
+    assert not machines.is_ending(os.getpid())
+    with subprocess.Popen(("sleep", "1000")) as child:
+        child.kill()
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+        assert machines.is_ending(child.pid)
+    assert machines.is_ending(child.pid)
+
+
+@pytest.mark.parametrize(("ready", "told"), [("", None), ("c0ff", None), ("c0ffee\n", "c0ffee\nboot\n")])
+def test_a_report_that_is_being_written_is_none(
+    ready: str, told: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machines, "leader", lambda pid: pid)
+    monkeypatch.setattr(
+        machines, "_read_inside", lambda _, file: {machines._READY: ready}.get(file, "boot\n")
+    )
+    assert machines.read_report(1) == told
+
+
 def test_no_process_of_this_machine_is_taken_for_a_node_s_first() -> None:
     with subprocess.Popen(("sh", "-c", "sh -c 'sleep 1000 & wait' & wait"), start_new_session=True) as child:
         try:

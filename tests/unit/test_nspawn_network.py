@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import ipaddress
+from pathlib import Path
+from typing import NoReturn
 
+import pytest
+
+from nxc_core.errors import CommandError
 from nxc_core.model import Network
 from nxc_nspawn import network
 
@@ -48,3 +53,21 @@ def test_routes_of_this_machine_are_kept_free_but_for_those_to_nearly_everything
 def test_a_strangers_card_of_our_name_is_not_ours() -> None:
     assert not network.is_ours("never-deployed") and not network.is_strange("never-deployed")
     assert network.remove_link("never-deployed")
+
+
+@pytest.mark.parametrize("goes", [True, False])
+def test_a_card_that_goes_while_it_is_looked_at_is_nobodys(
+    goes: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A network is taken apart some time after the last process in it has ended."""
+    cards = tmp_path / "dev"
+    cards.write_text(f"Inter-|   Receive\n    lo: 0\n {network.link_name('x')}: 0\n")
+    monkeypatch.setattr(network, "_CARDS", cards)
+
+    def fail(argv: tuple[str, ...], **_: object) -> NoReturn:
+        if goes:
+            cards.write_text("Inter-|   Receive\n    lo: 0\n")
+        raise CommandError("Device does not exist", argv=argv, code=1)
+
+    monkeypatch.setattr("nxc_core.process.run", fail)
+    assert network.is_strange("x") is not goes

@@ -79,6 +79,10 @@ class NspawnFlavour(Flavour[NspawnOptions]):
         """Set up what nodes share, then start those that do not run, all by one shell."""
         found = cgroups.find_hierarchies()
         again = bool(op.claimed(machines.MACHINES))
+        if again and not machines.end_unnamed(op):
+            raise DeployError(
+                "what an interrupted start has begun does not end", hint=f"`nxc down {op.name}`"
+            )
         running = machines.find(op) if again else {}
         kept = keeper.find(op, found)
         if again and kept is None:

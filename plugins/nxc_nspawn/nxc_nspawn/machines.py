@@ -22,6 +22,8 @@ MACHINES = "nspawn.machines"
 MACHINE = "nspawn.machine"
 START_TIMEOUT = 300.0
 END_TIMEOUT = 30.0
+_EXITING = 0x00000004
+"""PF_EXITING, in the flags of /proc/PID/stat."""
 _READY, _BOOT_ID = "run/nxc/ready", "proc/sys/kernel/random/boot_id"
 
 _PRELUDE = """
@@ -239,6 +241,23 @@ def is_alive(node: str, pid: object, op: Operation) -> bool:
     return isinstance(pid, int) and any(is_spawned(pid, mark) for mark in (token(node, op), token("", op)))
 
 
+def end_unnamed(op: Operation) -> bool:
+    """End what an interrupted start has begun and not yet given a node's mark; true when none is left.
+
+    It is found as no node, so that another would be started beside it.
+    """
+    return op.stop(Resource(kind=MACHINE, id=""))
+
+
+def is_ending(pid: int) -> bool:
+    """Whether a process has ended, or is about to: a first one then has taken all in its node with it."""
+    try:
+        state, *rest = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return True
+    return state in "ZX" or bool(int(rest[5]) & _EXITING)
+
+
 def leader(pid: int) -> int | None:
     """Return the node's first process, another one in each boot: the child of systemd-nspawn, our child."""
     with contextlib.suppress(OSError):
@@ -261,7 +280,8 @@ def read_report(pid: int) -> str | None:
     if found is None:
         return None
     with contextlib.suppress(OSError):
-        return "".join(_read_inside(found, file) for file in (_READY, _BOOT_ID))
+        said, boot_id = (_read_inside(found, file) for file in (_READY, _BOOT_ID))
+        return said + boot_id if said.endswith("\n") else None  # it is being written
     return None
 
 

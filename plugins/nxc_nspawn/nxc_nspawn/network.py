@@ -77,13 +77,16 @@ def _aliases(name: str) -> list[str]:
 
     /sys would tell of the network that it was mounted in.
     """
-    cards = [line.partition(":")[0].strip() for line in _CARDS.read_text().splitlines()]
-    if name not in cards:
+    if name not in _cards():
         return []
     with contextlib.suppress(CommandError, ValueError):
         told = process.run(("ip", "-json", "link", "show", "dev", name), timeout=30).text
         return [str(card.get("ifalias", "")) for card in json.loads(told)]
-    return [""]
+    return [""] if name in _cards() else []  # the kernel removes it a while after all that was in its network
+
+
+def _cards() -> list[str]:
+    return [line.partition(":")[0].strip() for line in _CARDS.read_text().splitlines()]
 
 
 def remove_link(deployment: str) -> bool:
