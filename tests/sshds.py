@@ -47,11 +47,8 @@ def run_sshds(folder: Path, number: int) -> Iterator[list[SshEndpoint]]:
         for index in range(number):
             name = f"node{index}"
             make_key(folder / f"{name}.key")
-            port = _free_port()
-            (folder / f"{name}.conf").write_text(_CONFIG.format(port=port, folder=folder, name=name))
-            with (folder / f"{name}.log").open("wb") as log:
-                words = (sshd, "-D", "-e", "-f", str(folder / f"{name}.conf"))
-                processes.append(subprocess.Popen(words, stderr=log, stdin=subprocess.DEVNULL))
+            port, process = _start(sshd, folder, name)
+            processes.append(process)
             alias = f"nxc-test-{name}"
             with known.open("a") as file:
                 file.write(f"{alias} {' '.join((folder / f'{name}.key.pub').read_text().split()[:2])}\n")
@@ -66,14 +63,29 @@ def run_sshds(folder: Path, number: int) -> Iterator[list[SshEndpoint]]:
                     control=folder / f"{index}.s",
                 )
             )
-        for endpoint in endpoints:
-            _await(endpoint.port)
         yield endpoints
     finally:
         for process in processes:
             process.terminate()
         for process in processes:
             process.wait(timeout=30)
+
+
+def _start(sshd: str, folder: Path, name: str) -> tuple[int, subprocess.Popen[bytes]]:
+    """Start one; its port may have become another's before it takes it."""
+    log, end = folder / f"{name}.log", time.monotonic() + 120
+    while True:
+        port = _free_port()
+        (folder / f"{name}.conf").write_text(_CONFIG.format(port=port, folder=folder, name=name))
+        with log.open("wb") as sink:
+            words = (sshd, "-D", "-e", "-f", str(folder / f"{name}.conf"))
+            process = subprocess.Popen(words, stderr=sink, stdin=subprocess.DEVNULL)
+        while process.poll() is None:
+            if "Server listening on" in log.read_text():
+                return port, process
+            assert time.monotonic() < end, f"no sshd at port {port}: {log.read_text()}"
+            time.sleep(0.01)
+        assert "Address already in use" in log.read_text() and time.monotonic() < end, log.read_text()
 
 
 def make_key(path: Path) -> None:
@@ -104,11 +116,3 @@ def _free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         return int(probe.getsockname()[1])
 
-
-def _await(port: int) -> None:
-    end = time.monotonic() + 60
-    while True:
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=5):
-            return
-        assert time.monotonic() < end, f"no sshd at port {port}"
-        time.sleep(0.05)
