@@ -138,7 +138,8 @@ def test_flows_need_no_thread_each() -> None:
         yield sh("sleep 0.1")
         return threading.active_count()
 
-    assert set(run_flows([one() for _ in range(40)])) == {before}
+    counts = run_flows([one() for _ in range(40)])
+    assert all(isinstance(count, int) and count <= before for count in counts)  # some of others may end
 
 
 def test_what_a_command_says_is_heard_as_it_comes() -> None:
