@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
+import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from email.utils import parsedate_to_datetime
@@ -14,7 +15,7 @@ from attrs import frozen
 
 from nxc_core.errors import BuildError, CommandError, PreflightError
 from nxc_core.operation import Operation
-from nxc_debian.files import digest, replace_text
+from nxc_debian.files import digest, held, replace_text
 from nxc_debian.lock import Package
 from nxc_debian.sources import Source
 
@@ -106,13 +107,24 @@ def _own_settings(apt: Apt) -> list[str]:
 def update(apt: Apt, op: Operation, *, max_age: float = FRESH) -> None:
     """Fetch the package lists unless they are younger than ``max_age`` seconds; never when offline."""
     stamp = apt.root / "updated"
-    if stamp.exists() and (op.offline or time.time() - stamp.stat().st_mtime < max_age):
+    if _is_fresh(stamp, max_age, op):
         return
     if op.offline:
         raise BuildError(
             "offline, and the lists of Debian packages have never been fetched",
             hint="run the build once with network: it keeps what it needs",
         )
+    with held(apt.root.with_name(f"{apt.root.name}.lock"), op, "the lists of Debian packages"):
+        if not _is_fresh(stamp, max_age, op):
+            _update(apt, op)
+            stamp.touch()
+
+
+def _is_fresh(stamp: Path, max_age: float, op: Operation) -> bool:
+    return stamp.exists() and (op.offline or time.time() - stamp.stat().st_mtime < max_age)
+
+
+def _update(apt: Apt, op: Operation) -> None:
     op.need_disk(apt.root, 200, "the lists of Debian packages")
     op.step("fetching the lists of Debian packages", topic="build")
     try:
@@ -126,7 +138,6 @@ def update(apt: Apt, op: Operation, *, max_age: float = FRESH) -> None:
             "or give another mirror with -o debian.mirror=ADDRESS",
         ) from error
     replace_text(apt.root / "foreign", "\n".join(_foreign(apt, op)))
-    stamp.touch()
 
 
 def _foreign(apt: Apt, op: Operation) -> list[str]:
@@ -214,8 +225,25 @@ def resolve(
 
     Raises BuildError, in apt's words, when that cannot be.
     """
-    work = apt.root / "work"
-    work.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="work-", dir=apt.root) as work:  # another nxc may resolve, too
+        shown = _install(apt, asked, Path(work), installed, pinned, op)
+    removed = re.findall(r"^Remv (\S+)", shown, re.M)
+    if removed:
+        raise BuildError(
+            f"{', '.join(asked[-8:])} conflicts with {', '.join(removed)} of the base system",
+            hint="remove the conflicting package from the role",
+        )
+    return re.findall(r"^Inst ([^\s:]+)(?::\S+)? (?:\[\S+\] )?\((\S+) ", shown, re.M)
+
+
+def _install(
+    apt: Apt,
+    asked: Sequence[str],
+    work: Path,
+    installed: Sequence[Stanza],
+    pinned: Iterable[Package],
+    op: Operation,
+) -> str:
     status, preferences = work / "status", work / "preferences"
     replace_text(status, "\n".join(_installed(stanza) for stanza in installed))
     pins = (f"Package: {found.name}\nPin: version {found.version}\nPin-Priority: 1001\n" for found in pinned)
@@ -223,7 +251,7 @@ def resolve(
     argv: tuple[str, ...] = ("apt-get", "install", "-s", "-qq", "-o", f"Dir::State::status={status}")
     argv += ("-o", f"Dir::Etc::preferences={preferences}", "-o", "Dir::Cache::pkgcache=", *asked)
     try:
-        shown = op.run(argv, env=apt.environment, timeout=300).text
+        return op.run(argv, env=apt.environment, timeout=300).text
     except CommandError as error:
         words = (error.stderr or error.message).strip().splitlines()
         reason = [
@@ -234,13 +262,6 @@ def resolve(
             + "\n".join(f"  {line.strip()}" for line in reason),
             hint="if the locked versions stand in the way, `nxc build --relock` chooses all versions anew",
         ) from error
-    removed = re.findall(r"^Remv (\S+)", shown, re.M)
-    if removed:
-        raise BuildError(
-            f"{', '.join(asked[-8:])} conflicts with {', '.join(removed)} of the base system",
-            hint="remove the conflicting package from the role",
-        )
-    return re.findall(r"^Inst ([^\s:]+)(?::\S+)? (?:\[\S+\] )?\((\S+) ", shown, re.M)
 
 
 def show(apt: Apt, wanted: Sequence[tuple[str, str]], op: Operation) -> dict[tuple[str, str], dict[str, str]]:

@@ -120,7 +120,12 @@ def within(root: Path, act: Callable[[], None]) -> None:
     os.close(write_end)
     with os.fdopen(read_end, "rb") as pipe:
         said = pipe.read().decode("utf-8", "replace")
-    os.waitpid(child, 0)
+    _, status = os.waitpid(child, 0)
+    if status and not said:
+        raise BuildError(
+            f"the process that was at work in {root} was ended (status {status})",
+            hint="memory may have run out: -o debian.scratch=disk",
+        )
     if said:
         message, _, hint = said.partition("\n\n")
         raise BuildError(message if hint else said.strip(), hint=hint)
