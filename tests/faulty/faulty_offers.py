@@ -38,7 +38,7 @@ class Generous(Sound):
     def reboot(self, node: Node, op: Operation) -> None:
         self.crash(node, op)
         document = str(op.dir / "nodes" / node.name / "node.json")
-        argv = (sys.executable, "-I", "-S", node_program.__file__, document, str(node.facts["port"]), "0")
+        argv = (sys.executable, "-I", "-S", node_program.__file__, document, str(node.facts["place"]), "0")
         op.spawn(PROCESS, f"{op.name}-{node.name}", argv, log=self.console(node.name, op), rank=2)
 
     def export(self, plan: Plan, folder: Path, op: Operation) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import socket
 import sys
@@ -38,7 +39,7 @@ class LocalFlavour(Flavour[LocalOptions]):
     options_type = LocalOptions
     patience = 30.0
     # The node itself says who it is. A file that it once wrote would still be there after its death.
-    report: ClassVar[tuple[str, ...]] = ("bash", "-c", 'cat < "/dev/tcp/127.0.0.1/$NXC_PORT"')
+    report: ClassVar[tuple[str, ...]] = ("bash", "-c", 'cat < "/dev/tcp/$NXC_PLACE"')
 
     @property
     def guest(self) -> Guest:
@@ -61,12 +62,12 @@ class LocalFlavour(Flavour[LocalOptions]):
         op.check_cancelled()
         folder = home / spec.name
         shutil.copytree(plan.artifact.files[spec.role], folder, dirs_exist_ok=True)
-        port = self._port(spec, op)
+        place = self._place(spec, op)
         delay = "soon" if spec.name == self.options.dies else str(self.options.boot_seconds)
         op.spawn(
             PROCESS,
             f"{plan.deployment}-{spec.name}",  # the id is ours to choose, so the claim is enough to find it
-            (sys.executable, "-I", "-S", node_program.__file__, str(plan.documents[spec.name]), port, delay),
+            (sys.executable, "-I", "-S", node_program.__file__, str(plan.documents[spec.name]), place, delay),
             log=self.console(spec.name, op),
             rank=2,
             node=spec.name,
@@ -77,24 +78,26 @@ class LocalFlavour(Flavour[LocalOptions]):
             str(folder),
             f"NXC_NODE={spec.name}",
             f"NXC_ROLE={spec.role}",
-            f"NXC_PORT={port}",
+            f"NXC_PLACE={place}",
         )
         op.node(
             Node(
                 name=spec.name,
                 role=spec.role,
                 endpoint=ExecEndpoint(prefix=prefix),
-                facts={"port": int(port)},
+                facts={"place": place},
             )
         )
 
-    def _port(self, spec: NodeSpec, op: Operation) -> str:
+    def _place(self, spec: NodeSpec, op: Operation) -> str:
+        """Return where the node listens: an address of its own, whose ports nobody else takes meanwhile."""
         for claimed in op.claimed(PORT):
             if claimed.data.get("node") == spec.name:
                 return claimed.id
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            port = str(probe.getsockname()[1])
-            return op.claim(PORT, port, rank=1, node=spec.name).id
+        digest = hashlib.sha256(f"{op.name}/{spec.name}".encode()).digest()
+        address = f"127.{digest[0]}.{digest[1]}.{digest[2] % 254 + 1}"
+        with socket.create_server((address, 0)) as probe:
+            return op.claim(PORT, f"{address}/{probe.getsockname()[1]}", rank=1, node=spec.name).id
 
     # Giving back: each may be gone already or never have existed. Higher ranks come first.
 
