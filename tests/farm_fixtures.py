@@ -38,7 +38,7 @@ def farm(tmp_path: Path) -> Iterator[Farm]:
 def bench(farm: Farm, tmp_path: Path) -> Bench:
     project = tmp_path / "web"
     project.mkdir()
-    bench = Bench(farm=farm, project=project, options=("kexec.contact=10", "kexec.boot=20"))
+    bench = Bench(farm=farm, project=project, options=("kexec.contact=30", "kexec.boot=60"))
     bench.write(node=1)
     return bench
 

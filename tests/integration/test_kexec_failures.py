@@ -181,10 +181,10 @@ ROWS = [
     Row(
         id="hangs-at-hold",
         step="hold",
-        cause="not done after 3 s",
+        cause="not done after 8 s",
         way_out="console",
         behaviour={"shims": {"mv": FREEZE}},
-        options=("kexec.facts=3",),
+        options=("kexec.facts=8",),
     ),
     Row(
         id="hangs-at-image",
@@ -208,7 +208,7 @@ ROWS = [
         cause="",
         way_out="",
         behaviour={"shims": {"setsid": FREEZE}},
-        options=("kexec.boot=5", "kexec.facts=3"),
+        options=("kexec.boot=5", "kexec.facts=8"),
     ),
     Row(
         id="panics",
@@ -238,7 +238,6 @@ ROWS = [
         cause="never left|still",
         way_out="",
         behaviour=kexec_shim(on="-e", lines="exit 1"),
-        options=("kexec.boot=5",),
     ),
 ]
 
@@ -287,7 +286,7 @@ def test_machines_that_will_not_do_are_left_out_each_with_its_cause(bench: Bench
     bench.farm.wait()
     for row in rows:
         row.before(bench.farm.machines[row.id])
-    limits = options("kexec.contact=8", "kexec.facts=8")
+    limits = options("kexec.contact=15", "kexec.facts=15")
     said = bench.start("--spare", str(len(rows)), *limits)
     assert said.code == 0, said
     assert bench.outcomes()["node"]["machine"] == "good"
@@ -295,7 +294,7 @@ def test_machines_that_will_not_do_are_left_out_each_with_its_cause(bench: Bench
     for row in rows:
         told = re.search(rf"{row.id} is left out: {row.step}: (.*)", said.err)
         assert told, (row.id, said.err)
-        assert re.search(row.cause.replace("3 s", "8 s"), told[1]), (row.id, told[1])
+        assert re.search(row.cause.replace("3 s", "15 s"), told[1]), (row.id, told[1])
         assert row.way_out in told[1], (row.id, told[1])
         assert re.search(rf"{row.id} left out {row.step}", shown), (row.id, shown)
     hung = [one for one in bench.farm.machines.values() if one.system != "node"]
@@ -313,7 +312,7 @@ def test_nodes_in_trouble_leave_the_others_alone(bench: Bench) -> None:
     for name in ("good1", "good2"):
         bench.farm.add(name, wait=False)
     bench.farm.wait()
-    limits = options("kexec.contact=20", "kexec.image=12", "kexec.load=8", "kexec.boot=15")
+    limits = options("kexec.contact=20", "kexec.image=20", "kexec.load=12", "kexec.boot=30")
     count = len(rows) + 2
     said = bench.start("-r", f"node={count}", "--min", "node=2", *limits)
     assert said.code == 0, said

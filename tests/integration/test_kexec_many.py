@@ -82,7 +82,7 @@ def test_a_machine_that_dies_later_is_told_and_kept_until_it_can_be_given_back(b
     assert down.code != 0, down
     assert "m1" in down.text
     assert "again" in down.text, down
-    assert bench.farm.machines["m2"].system != "node"
+    bench.farm.machines["m2"].wait(lambda one: one.system != "node")
     dead.reset()
     dead.wait(lambda one: answers(one.address, PORT))
     bench.farm.machines["m2"].wait(lambda one: answers(one.address, PORT))
