@@ -93,6 +93,38 @@ def test_a_signal_ends_the_command_with_all_that_it_has_started(known: table.Tab
     assert running("sleep\x0086396") == []
 
 
+def test_a_signal_at_any_time_leaves_no_command_behind(known: table.Table) -> None:
+    """It comes in the narrowest place: the command is begun, and nothing is done about it yet."""
+    known.add("here", "d", ExecEndpoint(prefix=("env",)))
+    text = (TRANSPORT / "ssh").read_text()
+    slow = text.replace("<&3 3<&-) &\n", "<&3 3<&-) &\nkill -TERM $$\n")
+    assert slow != text
+    assert known.folder is not None
+    program = known.folder / "slow"
+    program.write_text(slow)
+    program.chmod(0o755)
+    for words in (str(program), "here", "sleep 86394"), (str(program), "here", "trap '' TERM; sleep 86394"):
+        environment = {**os.environ, table.NODES: str(known.folder)}
+        assert subprocess.run(words, env=environment, timeout=120, check=False).returncode == 143
+        assert running("sleep\x0086394") == []
+
+
+def test_a_copy_that_is_broken_off_leaves_nothing(known: table.Table, tmp_path: Path) -> None:
+    script = 'case "$*" in *find_marked*) exec "$@" ;; *) exec sleep 86393 ;; esac'
+    known.add("deaf", "d", ExecEndpoint(prefix=("sh", "-c", script, "deaf")))
+    (tmp_path / "here").mkdir()
+    child = start(known, "scp", "deaf:/etc/hostname", f"{tmp_path}/here/goal", TMPDIR=str(tmp_path / "here"))
+    end = time.monotonic() + 60
+    while len(find_commands("sleep\x0086393")) < 1:
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    child.send_signal(signal.SIGTERM)
+    child.communicate(timeout=120)
+    assert child.returncode == 143
+    assert list((tmp_path / "here").iterdir()) == []
+    assert running("sleep\x0086393") == []
+
+
 def test_a_host_key_that_is_not_the_nodes_is_refused(
     known: table.Table, nodes: list[SshEndpoint], tmp_path: Path
 ) -> None:
