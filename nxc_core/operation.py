@@ -197,9 +197,12 @@ class Operation:
         """
         end = time.monotonic() + timeout
         pause = FIRST_PAUSE
-        while not probe():
+        while True:
+            late = time.monotonic() > end  # before the try: we may have been stopped ourselves since the last
+            if probe():
+                return
             self.check_cancelled()
-            if time.monotonic() > end:
+            if late:
                 raise DeployError(f"{what}: not after {timeout:g} s")
             self.cancel.wait(pause)
             pause = min(pause * 1.5, LONGEST_PAUSE)

@@ -284,6 +284,8 @@ class Loop:
         now = time.monotonic()
         for child in self.children:
             if child.deadline is not None and now > child.deadline and not child.timed_out:
+                if child.process.poll() is not None:
+                    continue  # it has ended, and we were stopped ourselves
                 child.timed_out = True
                 child.term_at = now
                 child.signal(signal.SIGTERM)

@@ -27,6 +27,8 @@ LAST_TRY = 4.0
 """Seconds past its deadline that a node's last try may take."""
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 OBSERVE_EVERY = 1.0
+AWAY = 3.0
+"""Seconds between two looks after which nxc itself was stopped; nobody is late for that."""
 ASK_ANYWAY = 10.0
 """Seconds after which a node is asked though its flavour takes it to be booting, which may be wrong.
 
@@ -110,6 +112,7 @@ class _Reaching:
     prober: Prober
     pool: ThreadPoolExecutor
     begun: float = field(factory=time.monotonic)
+    looked: float = field(factory=time.monotonic)
     mark: int = -1
     nodes: Mapping[str, Node] = field(factory=dict)
     knocking: set[str] = field(factory=set)
@@ -182,8 +185,10 @@ class _Reaching:
     def _find_late(self, allowed: float) -> list[Outcome]:
         """Give up the nodes past their deadline, whose last try may end if it does so soon."""
         now = time.monotonic()
+        gap, self.looked = now - self.looked, now
         found = []
         for name, wait in self.pending.items():
+            wait.deadline += gap if gap > AWAY else 0.0
             untried = name in self.nodes and not wait.tries
             busy = untried or name in self.tries or name in self.knocking
             if now > max(wait.deadline, self.begun) + (LAST_TRY if busy else 0.0):

@@ -133,6 +133,17 @@ def test_a_late_command_is_ended_with_its_children(tmp_path: Path) -> None:
     assert wait_dead(int((tmp_path / "pid").read_text()))
 
 
+def test_a_command_that_ended_while_we_were_stopped_was_not_late() -> None:
+    with process.Loop(timeout=0.2) as loop:
+        loop.open(0, Command(argv=("echo", "done")))
+        assert wait_dead(loop.children[0].process.pid)
+        time.sleep(0.3)
+        while not (found := list(loop.turn())):
+            pass
+    ((_, done),) = found
+    assert isinstance(done, Completed) and done.text == "done\n"
+
+
 def test_a_command_that_ignores_the_end_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(process, "GRACE", 0.3)
     with pytest.raises(CommandError, match="was not done"):
