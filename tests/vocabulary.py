@@ -66,7 +66,7 @@ def execute_late(node: NodeHandle) -> None:
     """Like NixOS, execute says that it was late by 124; the command is ended on the node."""
     mark = f"7{secrets.randbelow(10**6):06}"
     start = time.monotonic()
-    status, output = node.execute(f"echo begun; sleep {mark}", timeout=1)
+    status, output = node.execute(f"echo begun; sleep {mark}", timeout=5)
     assert (status, output) == (124, "begun\n")
     assert time.monotonic() - start < 60
     still = "for p in /proc/[0-9]*; do tr '\\0' ' ' < $p/cmdline 2>/dev/null || :; echo; done"

@@ -57,7 +57,7 @@ def test_root_has_its_rights_and_the_clock_is_utc_and_right(plain: NodeHandle) -
     before = time.time()
     told = float(plain.succeed("date +%s.%N"))
     after = time.time()
-    assert before - 1 <= told <= after + 1
+    assert before - 5 <= told <= after + 5  # it was read from a clock of seconds, and is emulated
     assert "C.UTF-8" in plain.succeed("locale 2>/dev/null | grep LC_CTYPE")
 
 

@@ -59,7 +59,7 @@ def refuse(session: Session, qemu_args: str) -> str:
         session.up(source, flavour="vm-ramdisk", roles=ONE, options=options),
     ):
         pass
-    assert time.monotonic() - began < 120, "it is seen, not waited for"
+    assert time.monotonic() - began < 265, "it is seen before the deadline of 270 s"
     assert "foo (foo)" in caught.value.message
     return caught.value.message
 
@@ -86,8 +86,8 @@ def test_the_way_in_survives_what_a_role_may_do(running: Running, node: NodeHand
     node.succeed("ssh-keygen -A >/dev/null; systemctl start ssh.service; systemctl stop ssh.service")
     again(running).succeed("true")
     node.succeed("kill $(systemctl show -p MainPID --value nxc-sshd.service)")
-    node.wait_until_succeeds("systemctl is-active nxc-sshd.service", timeout=30)
-    node.wait_for_open_port(2200, timeout=60)  # it is active before it listens
+    node.wait_until_succeeds("systemctl is-active nxc-sshd.service", timeout=120)
+    node.wait_for_open_port(2200, timeout=120)  # it is active before it listens
     again(running).succeed("true")
 
 
@@ -110,7 +110,7 @@ def test_a_document_pushed_again_is_applied(running: Running, node: NodeHandle, 
 
 def test_it_is_still_there_in_emergency(running: Running, node: NodeHandle) -> None:
     node.execute("systemctl isolate emergency.target --no-block")
-    node.wait_until_succeeds("systemctl is-active emergency.target", timeout=60)
+    node.wait_until_succeeds("systemctl is-active emergency.target", timeout=180)
     again(running).succeed("systemctl is-active nxc-sshd.service")
 
 
