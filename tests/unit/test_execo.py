@@ -10,10 +10,13 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
 from nxc_core.session import Session
+from nxc_execo import signals
 from tests.execo_bench import ROOT, begin, nothing_is_left, project, run
 from tests.processes import find_commands
 
@@ -27,7 +30,7 @@ def test_a_script_does_all_that_scripts_do(project: Path) -> None:
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
@@ -172,6 +175,15 @@ def test_a_signal_gives_back(project: Path, body: str, number: signal.Signals) -
     assert "never" not in rest
     assert len(nothing_is_left(project)) == 1
     wait(lambda: not find_commands("sleep\x0086398"))  # execo ends it within a second or two
+
+
+def test_a_signal_counts_also_where_nxc_was_done_before_it() -> None:
+    session = cast("Session", SimpleNamespace(interrupt=lambda: None))
+    with pytest.raises(KeyboardInterrupt), signals.stopping(session):
+        os.kill(os.getpid(), signal.SIGINT)
+    with pytest.raises(SystemExit) as ended, signals.stopping(session):
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert ended.value.code == 128 + signal.SIGTERM
 
 
 def test_a_start_that_fails_gives_back(project: Path) -> None:

@@ -26,6 +26,8 @@ def stopping(session: Session) -> Iterator[None]:
             yield
         except Interrupted as error:
             raise (_meaning(asked[0]) if asked else KeyboardInterrupt()) from error
+    if asked:  # nxc was done before it could stop
+        raise _meaning(asked[0])
 
 
 @contextlib.contextmanager
