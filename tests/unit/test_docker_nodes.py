@@ -139,6 +139,16 @@ def test_a_console_that_grows_is_a_sign_of_life(
     assert looks == ["d-web1"]
 
 
+def test_why_a_node_failed_is_told_as_a_whole(console: Console, flavour: Docker) -> None:
+    """Its console is read at any time, be it in the middle of a line."""
+    console.text = b"nxc: failed: there is no netw"
+    assert not flavour.awake(NODE, OP)
+    assert flavour.observe(NODE, OP).alive
+    console.text += b"ork card\r\n"
+    assert not flavour.awake(NODE, OP)
+    assert flavour.observe(NODE, OP).detail.endswith(": there is no network card")
+
+
 def test_a_long_boot_is_looked_at_less_and_less(
     console: Console, flavour: Docker, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -27,7 +27,7 @@ PATIENCE = 0.1
 """The longer a console has been looked at, the longer the pause until the next look: this part of it."""
 AWAKE = re.compile(rb"nxc: this is (\S+)(?: \((\S+)\))?")
 """What ``nxc-node`` says at its end, with the node's instance id."""
-FAILED = re.compile(rb"nxc: failed: ([^\r\n]*)")
+FAILED = re.compile(rb"nxc: failed: ([^\r\n]*)[\r\n]")  # a line that is there as a whole
 CHOKED = b"Failed to create inotify object"
 """What systemd writes before it hangs for ever, half started."""
 CHOKING = 5.0
