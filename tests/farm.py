@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import heapq
+import itertools
 import json
 import os
 import queue
@@ -70,6 +71,8 @@ class Machine:
         self.dir = farm.dir / name
         self.log: list[str] = []
         self.boots = 0
+        self.fate = 0
+        """Counts what makes void whatever was to come."""
         self.boot_id = ""
         self.system: Literal["off", "former", "node", "gone"] = "off"
         self.process: subprocess.Popen[bytes] | None = None
@@ -164,6 +167,7 @@ class Farm:
         self._wake, self._waker = os.pipe()
         self._selector = selectors.DefaultSelector()
         self._later: list[tuple[float, int, Machine, str, int]] = []
+        self._order = itertools.count()
         self._holes: list[socket.socket] = []
         self._thread = threading.Thread(target=self._run, name="farm", daemon=True)
 
@@ -257,14 +261,12 @@ class Farm:
                     return
                 self._happen(machine, what)
             while self._later and self._later[0][0] <= time.monotonic():
-                _, _, machine, what, boots = heapq.heappop(self._later)
-                if machine.boots == boots:  # what was to come is void after another boot
+                _, _, machine, what, fate = heapq.heappop(self._later)
+                if machine.fate == fate:
                     self._happen(machine, what)
 
     def _after(self, machine: Machine, seconds: float, what: str) -> None:
-        heapq.heappush(
-            self._later, (time.monotonic() + seconds, len(self._later), machine, what, machine.boots)
-        )
+        heapq.heappush(self._later, (time.monotonic() + seconds, next(self._order), machine, what, machine.fate))
 
     def _happen(self, machine: Machine, what: str) -> None:
         machine.log.append(what)
@@ -340,6 +342,7 @@ class Farm:
 
     def _stop(self, machine: Machine) -> None:
         """End a system with all its processes and mounts: they go with its namespaces."""
+        machine.fate += 1
         if machine.process is None:
             return
         if first := _child(machine.process.pid):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -117,6 +118,19 @@ def test_it_returns_to_its_former_system_where_it_is_told_so(farm: Farm) -> None
     launch(machine)
     machine.wait(lambda one: one.boots == 2 and answers(one.address, PORT))
     assert machine.ssh("cat /proc/sys/kernel/random/boot_id").stdout.strip() == machine.boot_id != former
+
+
+@pytest.mark.parametrize(("end", "ends", "boots"), [("reboot", "former", 2), ("off", "off", 1)])
+def test_what_was_to_come_is_void_after_a_reset_or_a_power_cut(
+    farm: Farm, end: str, ends: str, boots: int
+) -> None:
+    machine = farm.add("m1", boot=1.0)
+    load(machine)
+    farm.order(machine, "kexec")
+    farm.order(machine, end)
+    machine.wait(lambda one: one.system == ends and one.boots == boots)
+    time.sleep(1.5)
+    assert (machine.system, machine.boots, "node" in machine.log) == (ends, boots, False)
 
 
 def test_what_a_machine_lacks_is_lacking(farm: Farm) -> None:
