@@ -16,6 +16,7 @@ from attrs import frozen
 from nxc_core import panes
 from nxc_core.errors import PreflightError, UsageError
 from tests.command_line import Nxc, nxc, program, project
+from tests.processes import command_lines
 from tests.terminal import PATIENCE, Terminal
 
 __all__ = ["nxc", "project"]  # fixtures
@@ -152,7 +153,9 @@ def tmux() -> Iterator[Tmux]:
     with tempfile.TemporaryDirectory(prefix="nxc-tmux-", dir="/tmp") as folder:  # sockets need a short path
         server = Tmux(Path(folder))
         yield server
+        pids = [int(word) for word in server("list-panes", "-a", "-F", "#{pid} #{pane_pid}").split()]
         server("kill-server")
+        until(lambda: not any(command_lines().get(pid) for pid in pids), "the end of all shells")
 
 
 @pytest.fixture
