@@ -266,7 +266,8 @@ class Farm:
                     self._happen(machine, what)
 
     def _after(self, machine: Machine, seconds: float, what: str) -> None:
-        heapq.heappush(self._later, (time.monotonic() + seconds, next(self._order), machine, what, machine.fate))
+        event = (time.monotonic() + seconds, next(self._order), machine, what, machine.fate)
+        heapq.heappush(self._later, event)
 
     def _happen(self, machine: Machine, what: str) -> None:
         machine.log.append(what)
