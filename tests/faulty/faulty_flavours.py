@@ -29,7 +29,7 @@ SLEEP = ("sleep", "300")
 class Sound(LocalFlavour):
     """No fault: what shows that the others fail by theirs."""
 
-    patience = 4.0
+    patience = 60.0
 
 
 class Unclaimed(Sound):
@@ -219,6 +219,8 @@ class Undead(Sound):
 
 class Blind(Sound):
     """Does not see that a node is gone."""
+
+    patience = 4.0
 
     def observe(self, node: Node, op: Operation) -> Observation:
         return Observation(alive=True)
