@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -109,12 +110,27 @@ def standin(tmp_path_factory: pytest.TempPathFactory) -> StandIn:
     return stand_in(tmp_path_factory.mktemp("standin"))
 
 
+@pytest.fixture(scope="module")
+def evaluated(standin: StandIn) -> Path:
+    """Keep a project of three roles that was evaluated, and the cache, as each test is to find them."""
+    here, kept = standin.home / "bench", standin.home / "kept"
+    with pytest.MonkeyPatch.context() as patch:
+        set_variables(patch, standin.variables())
+        patch.setenv("XDG_CACHE_HOME", str(here / "cache"))
+        found = plain(standin, here / "project")
+        found.evaluate()
+        assert found.roles() == ALL
+    here.rename(kept)
+    return kept
+
+
 @pytest.fixture
-def bench(standin: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
+def bench(standin: StandIn, evaluated: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
     """A project of three roles, evaluated once."""
+    here = standin.home / "bench"
+    shutil.rmtree(here, ignore_errors=True)
+    shutil.copytree(evaluated, here)
     set_variables(monkeypatch, standin.variables())
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    found = plain(standin, tmp_path / "project")
-    found.evaluate()
-    assert found.roles() == ALL
-    return found
+    monkeypatch.setenv("XDG_CACHE_HOME", str(here / "cache"))
+    options = {"nixpkgs": str(standin.nixpkgs)}
+    return Bench(folder=here / "project", standin=standin, options=options)

@@ -12,9 +12,9 @@ import pytest
 
 from nxc_core.model import Container, Guest, Kind
 from nxc_nixos import nix
-from tests.nixos_bench import ALL, GUEST, RAMDISK, THREE, Bench, bench, standin
+from tests.nixos_bench import ALL, GUEST, RAMDISK, THREE, Bench, bench, evaluated, standin
 
-__all__ = ["bench", "standin"]  # fixtures
+__all__ = ["bench", "evaluated", "standin"]  # fixtures
 
 
 def test_nothing_changed_evaluates_nothing(bench: Bench) -> None:

@@ -9,10 +9,10 @@ import pytest
 
 from nxc_core.errors import StateError
 from tests import nixos_bench
-from tests.nixos_bench import THREE, Bench, bench, standin
+from tests.nixos_bench import THREE, Bench, bench, evaluated, standin
 from tests.standin import StandIn, flake_project
 
-__all__ = ["bench", "standin"]  # fixtures
+__all__ = ["bench", "evaluated", "standin"]  # fixtures
 
 
 def test_a_flake_sees_the_files_around_it_change(standin: StandIn, bench: Bench) -> None:

@@ -7,9 +7,9 @@ import shutil
 import pytest
 
 from nxc_core.errors import ConfigError
-from tests.nixos_bench import ALL, GUEST, RAMDISK, Bench, bench, standin
+from tests.nixos_bench import ALL, GUEST, RAMDISK, Bench, bench, evaluated, standin
 
-__all__ = ["bench", "standin"]  # fixtures
+__all__ = ["bench", "evaluated", "standin"]  # fixtures
 
 
 def test_what_the_users_flags_let_in_is_not_kept(bench: Bench) -> None:

@@ -32,6 +32,7 @@ _PROXIES = ("http_proxy", "https_proxy", "ftp_proxy", "all_proxy")
 NOWHERE = "http://127.0.0.1:9"
 """A proxy that is not there: nothing leaves the machine."""
 OFFLINE = ("substitute = false", "download-attempts = 1", "connect-timeout = 1", "tarball-ttl = 4294967295")
+_versions: dict[tuple[str, int, int, int], tuple[int, ...]] = {}
 _FEATURES = "extra-experimental-features = nix-command flakes"
 
 
@@ -89,10 +90,15 @@ def find_programs() -> Path:
 
 
 def ask_version(programs: Path, op: Operation) -> tuple[int, ...]:
-    """Ask Nix for its version; (0,) if it does not say one."""
-    text = op.run((str(programs / "nix-instantiate"), "--version"), timeout=30).text.strip()
-    match = _VERSION.search(text.splitlines()[0] if text else "")
-    return tuple(map(int, match[1].split("."))) if match else (0,)
+    """Ask Nix for its version; (0,) if it does not say one. The same program is asked once."""
+    program = programs / "nix-instantiate"
+    found = program.stat()
+    key = (str(program), found.st_ino, found.st_mtime_ns, found.st_size)
+    if key not in _versions:
+        text = op.run((str(program), "--version"), timeout=30).text.strip()
+        match = _VERSION.search(text.splitlines()[0] if text else "")
+        _versions[key] = tuple(map(int, match[1].split("."))) if match else (0,)
+    return _versions[key]
 
 
 HEAP = "512M"
