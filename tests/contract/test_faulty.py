@@ -14,7 +14,8 @@ HERE = Path(__file__).parents[1] / "faulty"
 
 CRASH = "test_a_crash_around_any_claim_leaks_nothing"
 RESUME = "test_a_crashed_start_is_gone_on_with"
-SOUND = ("Sound", "Steady", "Generous", "Reserved")
+SOUND = ("Steady", "Generous", "Reserved")
+"""What faulty drivers are made of that are more than the example's, whose whole contract test_example.py runs."""
 MACHINE, SPARE = "test_each_node_has_a_machine", "test_a_spare_takes_over"
 FAULTS = [
     ("Absent", "test_is_discovered_under_its_name", "flavour absent is not discovered"),
@@ -91,19 +92,19 @@ BASES = {"Restless", "Inhospitable", "Shortsighted", "Random", "Boastful", "Wilf
 Results = dict[tuple[str, str], str]
 
 
-def sound(name: str) -> str:
-    """Name the driver that a faulty one is made of."""
-    made_of = {"Steady": BASES, "Generous": OFFERS, "Reserved": RESERVING}
-    return next((one for one, faulty in made_of.items() if name in faulty), "Sound")
+def sound(name: str) -> str | None:
+    """Name the driver that a faulty one is made of, unless that is the example's own."""
+    made_of = dict(zip(SOUND, (BASES, OFFERS, RESERVING), strict=True))
+    return next((one for one, faulty in made_of.items() if name in faulty), None)
 
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
-    """Run the kit once, in a process of its own, on every fault and on two drivers without one."""
+    """Run the kit once, in a process of its own, on every fault and on drivers without one."""
     folder = tmp_path_factory.mktemp("faulty")
     write_distribution(folder / "path")
     wanted = {(name, test) for name, test, _ in FAULTS}
-    wanted |= {(sound(name), test) for name, test, _ in FAULTS if name != "Absent"}
+    wanted |= {(one, test) for name, test, _ in FAULTS if (one := sound(name)) is not None}
     wanted |= {("Reserved", test) for test in (RESUME, f"{CRASH}[after]")}
     report = folder / "report.xml"
     (folder / "pytest.ini").write_text("[pytest]\nfilterwarnings = error\n")
@@ -162,8 +163,6 @@ def test_the_kit_finds_the_fault(driver: str, test: str, phrase: str, results: R
 
 def test_the_kit_passes_without_a_fault(results: Results) -> None:
     """The same tests pass on the drivers that the faulty ones were made of."""
-    kept = {
-        key: told for key, told in results.items() if key[0] in ("Sound", "Steady", "Generous", "Reserved")
-    }
-    assert len(kept) > 20
+    kept = {key: told for key, told in results.items() if key[0] in SOUND}
+    assert len(kept) > 15
     assert not {key: told for key, told in kept.items() if told}
