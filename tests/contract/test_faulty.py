@@ -15,7 +15,7 @@ HERE = Path(__file__).parents[1] / "faulty"
 CRASH = "test_a_crash_around_any_claim_leaks_nothing"
 RESUME = "test_a_crashed_start_is_gone_on_with"
 SOUND = ("Steady", "Generous", "Reserved")
-"""What faulty drivers are made of that are more than the example's, whose whole contract test_example.py runs."""
+"""What faulty drivers are made of that are not the example's own, which test_example.py tries."""
 MACHINE, SPARE = "test_each_node_has_a_machine", "test_a_spare_takes_over"
 FAULTS = [
     ("Absent", "test_is_discovered_under_its_name", "flavour absent is not discovered"),
