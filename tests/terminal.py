@@ -81,8 +81,10 @@ class Terminal:
             return before
 
     def wait(self, *, patience: float = PATIENCE) -> int:
-        """Wait until the program ends; returns its exit code."""
+        """Wait until the program ends, and all that it has shown is here; returns its exit code."""
         try:
-            return self.child.wait(patience)
+            code = self.child.wait(patience)
         except subprocess.TimeoutExpired:
             raise AssertionError(f"it goes on; it shows {self.text[-3000:]!r}") from None
+        self._reader.join(patience)  # it ends where nobody has the terminal any more
+        return code
