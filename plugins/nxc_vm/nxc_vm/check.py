@@ -31,7 +31,7 @@ def _check_qemu() -> Iterator[Finding]:
     install = f"install the Debian package {qemu.PACKAGE}"
     try:
         program = process.find_program(qemu.PROGRAM, package=qemu.PACKAGE)
-        told = process.run((program, "--version"), timeout=20).text
+        told = process.run((program, "--version"), timeout=60).text
     except CommandError as error:
         yield Finding(ok=False, subject=qemu.PROGRAM, detail=error.message, hint=f"re{install}")
         return

@@ -21,7 +21,7 @@ DAEMON = "vm.virtiofsd"
 PROGRAM = "virtiofsd"
 PACKAGE = "virtiofsd (Debian 12: qemu-system-common)"
 PLACES = ("/usr/libexec/virtiofsd", "/usr/lib/qemu/virtiofsd", "/usr/lib/virtiofsd")
-START_TIMEOUT = 20.0
+START_TIMEOUT = 60.0
 NAMESPACE = ("--mount", "--propagation", "private")
 _SEEN_AT = "/mnt"
 _SERVE = f"""
@@ -46,7 +46,7 @@ def choose(wanted: Literal["auto", "9p", "virtiofs"]) -> How:
 def has_9p() -> bool:
     """Whether this machine's QEMU, where there is one, was built with 9p."""
     try:
-        return "virtio-9p-pci" in process.run((qemu.PROGRAM, "-device", "help"), timeout=20).text
+        return "virtio-9p-pci" in process.run((qemu.PROGRAM, "-device", "help"), timeout=60).text
     except NxcError:
         return True
 
@@ -102,7 +102,7 @@ def _folder_words(enter: Sequence[str], daemon: str) -> tuple[str, ...]:
     Asked in the namespace, so that what keeps it from running there is told early.
     """
     try:
-        told = process.run((*enter, daemon, "--version"), timeout=20).text
+        told = process.run((*enter, daemon, "--version"), timeout=60).text
     except CommandError as error:
         raise PreflightError(error.message, hint="use 9p: -o vm.share=9p") from error
     found = re.search(r"virtiofsd\D+(\d+)\.", told)
