@@ -45,8 +45,8 @@ def test_a_failure_names_node_command_code_and_what_was_said(node: NodeHandle) -
 
 
 def test_a_time_out_says_so_with_what_was_written_before_it(node: NodeHandle) -> None:
-    with pytest.raises(TestFailed, match=r"was not done after 0.5 s\n  stdout: halfway"):
-        node.succeed("echo halfway; sleep 60", timeout=0.5)
+    with pytest.raises(TestFailed, match=r"was not done after 2 s\n  stdout: halfway"):
+        node.succeed("echo halfway; sleep 60", timeout=2)
 
 
 def test_an_unexpected_success_shows_its_output(node: NodeHandle) -> None:
@@ -54,7 +54,8 @@ def test_an_unexpected_success_shows_its_output(node: NodeHandle) -> None:
         node.fail("echo hm")
 
 
-def test_a_wait_tells_what_was_seen_last(node: NodeHandle) -> None:
+def test_a_wait_tells_what_was_seen_last(node: NodeHandle, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine_shell, "SHORTEST_TRY", 60)
     with pytest.raises(TestFailed) as caught:
         node.wait_until_succeeds("echo not yet >&2; exit 4", timeout=0.3)
     assert "waited 0.3 s for success of `echo not yet >&2; exit 4`" in caught.value.message
@@ -66,14 +67,20 @@ def test_a_wait_takes_its_time_into_each_try(node: NodeHandle) -> None:
     start = time.monotonic()
     with pytest.raises(TestFailed, match="not done after"):
         node.wait_until_succeeds("sleep 60", timeout=0.5)
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 30
 
 
-def test_waits_begin_fast(node: NodeHandle) -> None:
-    start = time.monotonic()
-    node.execute("sleep 0.1; touch there", check_output=False)
-    node.wait_for_file("there", timeout=30)
-    assert time.monotonic() - start < 3
+def test_waits_begin_fast(running: FakeRunning, node: NodeHandle, monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses: list[float] = []
+
+    def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 3:
+            node.execute("touch there")
+
+    monkeypatch.setattr(running.op.cancel, "wait", pause)
+    node.wait_for_file("there", timeout=60)
+    assert sum(pauses) < 0.2
 
 
 def test_control_characters_of_a_node_are_dropped(node: NodeHandle) -> None:
@@ -166,7 +173,7 @@ def test_cancelling_ends_a_wait(running: FakeRunning, node: NodeHandle) -> None:
     start = time.monotonic()
     with pytest.raises(Interrupted):
         node.wait_until_succeeds("false", timeout=60)
-    assert time.monotonic() - start < 10
+    assert time.monotonic() - start < 30
     with pytest.raises(Interrupted):
         node.succeed("true")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
-import time
+import threading
 from pathlib import Path
 from typing import Any, cast
 
@@ -206,9 +206,9 @@ retry(lambda _: True, timeout_seconds=1)
 
 
 def test_parallel_is_parallel_and_answers_in_order(running: FakeRunning) -> None:
-    start = time.monotonic()
-    run(running, "assert parallel(*[lambda n=n: (server.sleep(0.7), n)[1] for n in range(3)]) == [0, 1, 2]")
-    assert time.monotonic() - start < 2.0
+    meeting = threading.Barrier(3, timeout=60)
+    script = "assert parallel(*[lambda n=n: (meet(), n)[1] for n in range(3)]) == [0, 1, 2]"
+    run(running, script, extra={"meet": meeting.wait})
 
 
 def test_parallel_tells_every_failure(running: FakeRunning) -> None:
@@ -251,10 +251,10 @@ def test_threads_are_waited_for_and_their_failures_count(running: FakeRunning) -
 
 def test_a_thread_without_end_is_named(running: FakeRunning, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(script, "THREADS_TIMEOUT", 0.2)
-    error = fails(
-        running,
-        "import threading, time\nthreading.Thread(target=time.sleep, args=[0.6], name='endless').start()",
-    )
+    end = threading.Event()
+    text = "import threading\nthreading.Thread(target=end.wait, name='endless').start()"
+    error = fails(running, text, extra={"end": end})
+    end.set()
     assert "thread endless of the script is still running" in error.message
 
 

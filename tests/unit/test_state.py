@@ -250,7 +250,7 @@ def test_a_lock_keeps_other_threads_out(tmp_path: Path) -> None:
         second = threading.Thread(target=enter)
         second.start()
         entered.append("first")
-    second.join(10)
+    second.join(60)
     assert entered == ["first", "second"]
 
 
@@ -371,7 +371,7 @@ def test_two_nxc_do_not_work_on_the_same(tmp_path: Path) -> None:
             raise AssertionError("both hold the lock")
         assert told.value.message == f"another nxc is at work on my deployment (process {holder.pid})"
         holder.send_signal(signal.SIGKILL)
-        holder.wait(10)
+        holder.wait(60)
     with state.locked(lock, what="my deployment"):
         assert lock.read_text() == str(os.getpid()), "a killed nxc must not keep its lock"
 
