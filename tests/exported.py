@@ -34,7 +34,7 @@ from nxc_docker.options import DockerOptions
 from tests.engines import Engine as Service
 from tests.operations import operation_in
 
-UP = 120.0
+UP = 300.0
 
 
 def run(*argv: str, cwd: Path | None = None, check: bool = True) -> str:

@@ -56,7 +56,7 @@ def strict(pair: Running) -> NodeHandle:
 
 def test_the_system_is_running_with_no_failed_units(pair: Running) -> None:
     for node in pair.values():
-        node.wait_until_succeeds("systemctl is-system-running | grep -x running", timeout=120)
+        node.wait_until_succeeds("systemctl is-system-running | grep -x running", timeout=300)
 
 
 def test_systemd_runs_no_generator_that_has_nothing_to_do(plain: NodeHandle) -> None:

@@ -232,7 +232,7 @@ def test_an_engine_that_hangs_from_the_beginning(slow: Bench, proxy: Proxy) -> N
 
 
 def test_an_engine_that_hangs_in_the_middle(slow: Bench, proxy: Proxy) -> None:
-    with slow.starting(1, "-r", "one=4", "-o", "docker.timeout=3") as (child, said):
+    with slow.starting(1, "-r", "one=4", "-o", "docker.timeout=15") as (child, said):
         proxy.stalls.set()
         try:
             child.wait(timeout=120)

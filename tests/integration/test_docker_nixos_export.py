@@ -25,7 +25,7 @@ COMPOSITION = """{ pkgs, ... }: {
   testScript = "";
 }
 """
-UP = 120.0
+UP = 300.0
 
 
 @pytest.fixture(scope="module")

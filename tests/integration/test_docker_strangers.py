@@ -90,10 +90,14 @@ def test_a_port_that_a_process_has(bench: Bench) -> None:
     bench.write('nxc.container.ports = [ "8097:80" ];')
     listen = [*bench.engine.namespaces.enter("net"), sys.executable, "-m", "http.server", "8097"]
     with subprocess.Popen(listen, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as other:
-        while inside(bench.engine, "curl", "-s", "http://127.0.0.1:8097/").returncode != 0:
-            time.sleep(0.05)
-        bench.refused(DEPLOY, "port.*8097|8097.*port")
-        other.kill()
+        try:
+            end = time.monotonic() + 60
+            while inside(bench.engine, "curl", "-s", "http://127.0.0.1:8097/").returncode != 0:
+                assert other.poll() is None and time.monotonic() < end, "nobody listens"
+                time.sleep(0.05)
+            bench.refused(DEPLOY, "port.*8097|8097.*port")
+        finally:
+            other.kill()
     bench.down()
 
 

@@ -37,6 +37,14 @@ def run_httpd(engine: Engine, image: str) -> None:
         container.start()
 
 
+def await_httpd(engine: Engine) -> None:
+    """Wait until it answers: that its container was started says only that it will."""
+    end = time.monotonic() + 60
+    while "404" not in inside(engine, "curl", "-si", "--max-time", "10", "http://127.0.0.1:8099/").stdout:
+        assert time.monotonic() < end, "nobody answers at the published port"
+        time.sleep(0.1)
+
+
 def traces(folder: Path, cgroups: set[Path]) -> list[str]:
     """List what is there of an engine: processes, mounts, cgroups that were not there before, its folder."""
     found = [str(path) for path in (folder, *(current_cgroups() - cgroups)) if path.exists()]
@@ -55,7 +63,7 @@ def test_an_engine_runs_containers_and_leaves_nothing(make: object) -> None:
     with make() as engine:  # type: ignore[operator]
         run_httpd(engine, load_busybox(engine))
         assert sorted(engine.found(LABEL)) == ["container one (running)", "network away"]
-        assert "404" in inside(engine, "curl", "-si", "--max-time", "10", "http://127.0.0.1:8099/").stdout
+        await_httpd(engine)
         assert subprocess.run(["curl", "-s", "--max-time", "5", "http://127.0.0.1:8099/"]).returncode != 0
         engine.kill()
         assert not engine.answers()
@@ -91,8 +99,8 @@ def test_no_process_outlives_tests_that_are_ended(
     child, folder = tests_that_hang
     assert [line for line in traces(folder, current_cgroups()) if line.startswith("dockerd")]
     child.send_signal(number)
-    child.wait(timeout=60)
-    end = time.monotonic() + 30
+    child.wait(timeout=120)
+    end = time.monotonic() + 60
     while [line for line in traces(folder, current_cgroups()) if line != str(folder)]:
         assert time.monotonic() < end
         time.sleep(0.1)

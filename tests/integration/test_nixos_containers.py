@@ -84,7 +84,7 @@ def server(pair: Running) -> NodeHandle:
 
 def test_all_units_start(pair: Running) -> None:
     for node in pair.values():
-        node.wait_until_succeeds("systemctl is-system-running | grep -x running", timeout=120)
+        node.wait_until_succeeds("systemctl is-system-running | grep -x running", timeout=300)
         assert node.succeed("systemctl list-units --failed --no-legend") == ""
 
 

@@ -76,7 +76,7 @@ def prefix(running: Running, name: str) -> tuple[str, ...]:
 
 def test_no_unit_fails(pair: Running) -> None:
     for node in pair.values():
-        node.wait_until_succeeds("systemctl is-system-running | grep -x running", timeout=120)
+        node.wait_until_succeeds("systemctl is-system-running | grep -x running", timeout=300)
 
 
 def test_this_machine_reaches_nodes_at_their_addresses(pair: Running, web: NodeHandle) -> None:
@@ -186,7 +186,7 @@ def test_a_node_that_reboots_by_itself_keeps_its_files_and_its_way_in(
         assert time.monotonic() < end, "it did not reboot"
         time.sleep(0.05)
     assert told.stdout.split()[1] == pair.deployment.instances["limited"]
-    limited.wait_until_succeeds("systemctl is-system-running | grep -x running", timeout=120)
+    limited.wait_until_succeeds("systemctl is-system-running | grep -x running", timeout=300)
     assert limited.succeed("cat /root/kept; ls /run/lost 2>&1 || true").startswith("kept\nls: ")
     assert limited.succeed("cat /proc/sys/kernel/shmmax") == "123456\n"
     limited.succeed("getent hosts web && ping -c 1 web 2>/dev/null || curl -s web || true")
