@@ -17,7 +17,7 @@ from tests.farm import Farm, Machine
 from tests.processes import command_lines
 
 REPOSITORY = Path(__file__).parents[1]
-PATIENCE = 120
+PATIENCE = 400
 PROGRAM = """
 import sys
 sys.path.insert(0, {repository!r})

@@ -14,7 +14,7 @@ from tests.farm import FREEZE, NODE_PORT, PORT, Farm, Machine, answers
 from tests.farm_image import Broken, archive, make_initrd, make_kernel, read_initrd
 from tests.processes import command_lines
 
-pytestmark = [pytest.mark.live, pytest.mark.root, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.live, pytest.mark.root, pytest.mark.timeout(900)]
 
 
 @pytest.fixture

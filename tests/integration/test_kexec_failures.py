@@ -19,7 +19,7 @@ from tests.farm_fixtures import DAMAGE, bench, farm, kexec_shim, settled, vanish
 
 __all__ = ["bench", "farm"]  # fixtures
 
-pytestmark = [pytest.mark.live, pytest.mark.root, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.live, pytest.mark.root, pytest.mark.timeout(900)]
 
 
 @frozen(kw_only=True)

@@ -15,7 +15,7 @@ from tests.farm_fixtures import bench, farm, settled, vanish
 
 __all__ = ["bench", "farm"]  # fixtures
 
-pytestmark = [pytest.mark.live, pytest.mark.root, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.live, pytest.mark.root, pytest.mark.timeout(900)]
 
 
 def sleeping(program: str) -> dict[str, Any]:
@@ -61,13 +61,13 @@ def test_an_end_while_a_node_boots(bench: Bench, number: signal.Signals) -> None
 def end_when(bench: Bench, number: signal.Signals, now: Callable[[], bool]) -> None:
     """Start, and send nxc a signal as soon as something is so."""
     with bench.spawn(*bench.words("-o", "kexec.contact=30")) as child:
-        end = time.monotonic() + 60
+        end = time.monotonic() + 120
         while not now():
             assert child.poll() is None, child.communicate()
             assert time.monotonic() < end
             time.sleep(0.05)
         child.send_signal(number)
-        out, err = child.communicate(timeout=60)
+        out, err = child.communicate(timeout=120)
     assert child.returncode == (130 if number is signal.SIGINT else -number), (out, err)
     assert "Traceback" not in err
     assert own_processes(bench.farm) == [] or number is signal.SIGKILL

@@ -15,7 +15,7 @@ from tests.sshds import run_agent
 
 __all__ = ["bench", "farm"]  # fixtures
 
-pytestmark = [pytest.mark.live, pytest.mark.root, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.live, pytest.mark.root, pytest.mark.timeout(900)]
 
 
 def test_a_node_whose_machine_fails_moves_to_a_spare_and_the_others_learn_it(bench: Bench) -> None:
@@ -62,7 +62,7 @@ def test_one_slow_machine_is_waited_for_and_hinders_nobody(bench: Bench) -> None
     with bench.spawn(*bench.words("-r", "node=2")) as child:
         quick.wait(lambda one: answers(one.address, NODE_PORT))
         assert slow.system == "former", "the quick one was kept waiting"
-        out, err = child.communicate(timeout=120)
+        out, err = child.communicate(timeout=300)
     assert child.returncode == 0, (out, err)
     assert {node["state"] for node in bench.outcomes().values()} == {"ready"}
     settled(bench)
@@ -107,7 +107,7 @@ def test_a_machine_that_another_deployment_holds_is_in_use(bench: Bench) -> None
         assert second.code in (5, 7), second
         assert re.search(r"m1.*in use by web-kexec-", second.text), second
         child.send_signal(signal.SIGINT)
-        child.communicate(timeout=60)
+        child.communicate(timeout=300)
     assert child.returncode == 130
     settled(bench)
 
