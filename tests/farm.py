@@ -185,7 +185,7 @@ class Farm:
             self.order(machine, "end")
         self._orders.put((Machine(self, "", "", Behaviour()), "stop"))
         os.write(self._waker, b".")
-        self._thread.join(60)
+        self._thread.join(300)
         assert not self._thread.is_alive()
         for hole in self._holes:
             hole.close()

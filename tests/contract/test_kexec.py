@@ -63,9 +63,9 @@ class TestKexec(KexecContract):
     """All is real but the kernels: what boots is an sshd, with the keys in the ramdisk's node.json."""
 
     __test__ = True
-    settle = 30.0
-    notice = 60.0
-    stops_within = 30.0
+    settle = 120.0
+    notice = 120.0
+    stops_within = 60.0
 
     @pytest.fixture(autouse=True)
     def _ready(self, four_in_a_farm: Farm, tmp_path: Path) -> Iterator[None]:

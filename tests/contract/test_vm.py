@@ -13,7 +13,9 @@ class VmContract(BasicContract):
     __test__ = False
     plugin = "nxc_vm.plugin"
     flavour = "vm-ramdisk"
-    stops_within = 20.0
+    settle = 60.0
+    notice = 60.0
+    stops_within = 60.0
 
 
 @pytest.mark.live
