@@ -99,7 +99,7 @@ class Operation:
 
     def alive(self, resource: Resource) -> bool:
         """Whether the process of this claim lives."""
-        return bool(spawned.find_spawned(self.token(resource)))
+        return spawned.is_any_spawned(self.token(resource))
 
     def stop(self, resource: Resource, *, grace: float = process.GRACE) -> bool:
         """End a spawned process; True when it is gone for sure."""
