@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -19,10 +20,19 @@ from tests import fake_plugin
 
 
 @pytest.fixture
-def session(tmp_path: Path) -> Session:
+def everything(tmp_path: Path) -> Session:
+    """With all plugins, each of which has a look at the machine."""
     (tmp_path / "web").mkdir()
     (tmp_path / "web" / "composition.nix").write_text(json.dumps({"roles": {"server": 1}}))
     return Session.open(tmp_path / "web", plugins=Plugins.discover(extra=[fake_plugin]))
+
+
+@pytest.fixture
+def session(everything: Session, monkeypatch: pytest.MonkeyPatch) -> Session:
+    """With the stand-ins alone: what is looked at is the core's."""
+    with monkeypatch.context() as patch:
+        patch.setattr(metadata, "entry_points", lambda **_: ())
+        return Session.open(everything.workspace.project, plugins=Plugins.discover(extra=[fake_plugin]))
 
 
 def find(session: Session, subject: str) -> Finding:
@@ -36,16 +46,16 @@ def in_the_way(session: Session, *, flavour: str = "folder", base: str = "paper"
     return [finding.subject for finding in found.in_the_way()]
 
 
-def test_a_sound_machine_has_nothing_in_the_way(session: Session) -> None:
-    assert in_the_way(session) == []
+def test_a_sound_machine_has_nothing_in_the_way(everything: Session) -> None:
+    assert in_the_way(everything) == []
     assert all(
-        finding.ok for _, finding in doctor.examine(session, flavour="folder", base="paper").findings[:3]
+        finding.ok for _, finding in doctor.examine(everything, flavour="folder", base="paper").findings[:3]
     )
 
 
-def test_looking_changes_nothing(session: Session) -> None:
-    doctor.examine(session, flavour="folder", base="paper")
-    assert not session.workspace.root.exists()
+def test_looking_changes_nothing(everything: Session) -> None:
+    doctor.examine(everything, flavour="folder", base="paper")
+    assert not everything.workspace.root.exists()
     assert not paths.cache_dir().exists()
 
 
@@ -160,11 +170,11 @@ def test_a_process_of_a_live_deployment_is_none(session: Session, tmp_path: Path
         os.kill(pid, signal.SIGKILL)
 
 
-def test_the_verb_exits_with_five(session: Session, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_verb_exits_with_five(everything: Session, capsys: pytest.CaptureFixture[str]) -> None:
     from nxc_core.cli import run
 
-    argv = ["doctor", "-C", str(session.workspace.project)]
-    (session.workspace.project / "nxc.toml").write_text('base = "paper"\nflavour = "folder"\n')
+    argv = ["doctor", "-C", str(everything.workspace.project)]
+    (everything.workspace.project / "nxc.toml").write_text('base = "paper"\nflavour = "folder"\n')
     assert run(argv, extra=[fake_plugin]) == 0
     assert "  ok    Python: 3." in capsys.readouterr().out
     paths.cache_dir().mkdir(exist_ok=True)
@@ -174,7 +184,7 @@ def test_the_verb_exits_with_five(session: Session, capsys: pytest.CaptureFixtur
     assert "  FAIL  folders: asked\n        remove folder-is-broken" in told.out
     assert "1 of these stand in the way of folder on paper" in told.err
     assert "machines: none are named yet" in told.out
-    (session.workspace.project / "nxc.toml").write_text(
+    (everything.workspace.project / "nxc.toml").write_text(
         'base = "paper"\nflavour = "folder"\nmachines = "a,b"\n'
     )
     assert run(argv, extra=[fake_plugin]) == 5
