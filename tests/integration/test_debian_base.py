@@ -333,9 +333,9 @@ def test_the_fingerprint_of_two_thousand_files_takes_milliseconds(tmp_path: Path
     op = operation(tmp_path / ".nxc", tmp_path / "cache")
     took = []
     for _ in range(5):
-        start = time.monotonic()
+        start = time.thread_time()  # others may keep the machine busy
         base.fingerprint(source, RAMDISK, GUEST, op)
-        took.append(time.monotonic() - start)
+        took.append(time.thread_time() - start)
     assert min(took) < 0.05, took
 
 
