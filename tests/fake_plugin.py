@@ -6,6 +6,7 @@ import errno
 import hashlib
 import json
 import shutil
+import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
@@ -107,13 +108,20 @@ class FolderFlavour(Flavour[FolderOptions]):
                 )
                 continue
             op.step("waiting for the fake", node=spec.name)
-            if op.cancel.wait(self.options.slow):
-                op.check_cancelled()
+            self._take_time(op)
             (folder / "ready").write_text(plan.instances[spec.name] + "\n")
             (op.dir / "log" / f"{spec.name}.log").write_text("\x1b[2Jboot\r\nlogin: \x07\n")
             op.node(Node(name=spec.name, role=spec.role, endpoint=self._endpoint(plan, spec.name, folder)))
             if self.options.ssh:
                 op.outcome(Outcome(node=spec.name, state=NodeState.READY))
+
+    def _take_time(self, op: Operation) -> None:
+        """Be slow, until a test has seen enough."""
+        end = time.monotonic() + self.options.slow
+        op.check_cancelled()
+        while time.monotonic() < end and not (op.cache / "hurry").exists():
+            op.cancel.wait(0.02)
+            op.check_cancelled()
 
     def _endpoint(self, plan: Plan, name: str, folder: Path) -> ExecEndpoint | SshEndpoint:
         if not self.options.ssh:

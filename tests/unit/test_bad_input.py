@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from nxc_core import state
+from nxc_core import paths, state
 from nxc_core.errors import ConfigError, PreflightError, StateError, TeardownError, TestFailed
 from nxc_core.machine import NodeHandle
 from nxc_core.model import Composition, Event, Status
@@ -285,11 +285,12 @@ def test_a_lock_is_held_on_a_full_disk_too(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_a_failing_up_leaves_what_another_nxc_starts_meanwhile(project: Path) -> None:
-    with start_process(project, "up", "--new", "-o", "folder.slow=3", "-q") as other:
+    with start_process(project, "up", "--new", "-o", "folder.slow=300", "-q") as other:
         until(lambda: bool(list(project.glob(".nxc/deployments/*/fake/server"))))
         code, said = run(project, "up", "--new", "-o", "folder.fails=server")
         assert code == 7, said
         assert "it burnt" in said
+        (paths.cache_dir() / "hurry").touch()
         told, err = other.communicate(timeout=60)
         assert other.returncode == 0, err
     assert Workspace(project).load(told.strip()).status is Status.RUNNING
@@ -297,12 +298,13 @@ def test_a_failing_up_leaves_what_another_nxc_starts_meanwhile(project: Path) ->
 
 
 def test_going_on_with_what_another_nxc_is_starting_is_refused(project: Path) -> None:
-    with start_process(project, "start", "-o", "folder.slow=3", "-q") as other:
+    with start_process(project, "start", "-o", "folder.slow=300", "-q") as other:
         until(lambda: bool(list(project.glob(".nxc/deployments/*/fake/server"))))
-        code, said = run(project, "start", "-o", "folder.slow=3")
+        code, said = run(project, "start", "-o", "folder.slow=300")
         assert code == 10
         assert "another nxc is at work on web-folder-" in said
         assert f"(process {other.pid})" in said
+        (paths.cache_dir() / "hurry").touch()
         other.communicate(timeout=60)
         assert other.returncode == 0
     run(project, "down")
@@ -333,14 +335,14 @@ def test_what_was_never_started_is_told_with_the_way_out(project: Path) -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 @pytest.mark.parametrize("stage", ["booting", "testing"])
 def test_ended_at_any_stage_nothing_is_left(project: Path, number: signal.Signals, stage: str) -> None:
-    script = "import os, time\nopen('testing', 'w').close()\ntime.sleep(30)\n"
+    script = "import os, time\nopen('testing', 'w').close()\ntime.sleep(300)\n"
     write(project, {"roles": {"server": 1}, "test": script})
-    slow = 30 if stage == "booting" else 0
+    slow = 300 if stage == "booting" else 0
     seen = ".nxc/deployments/*/fake/server" if stage == "booting" else "testing"
     with start_process(project, "up", "--test", "-o", f"folder.slow={slow}") as child:
         until(lambda: bool(list(project.glob(seen))))
         child.send_signal(number)
-        out, err = child.communicate(timeout=30)
+        out, err = child.communicate(timeout=120)
     assert "Traceback" not in err
     workspace = Workspace(project)
     (id,) = workspace.deployments()
