@@ -124,7 +124,7 @@ class _Child:
         self.open = 0
         self.timed_out = False
         self.term_at: float | None = None
-        self.pending = command.stdin if isinstance(command.stdin, bytes) else b""
+        self.pending = memoryview(command.stdin if isinstance(command.stdin, bytes) else b"")
         self.process = self._start()
 
     def _start(self) -> subprocess.Popen[bytes]:

@@ -106,6 +106,11 @@ def test_large_output_on_both_streams_and_large_input() -> None:
     assert len(process.run(("cat",), stdin=b"x" * size, timeout=60).stdout) == size
 
 
+def test_very_large_input_is_not_copied_for_each_piece() -> None:
+    size = 200 << 20
+    assert int(process.run(("wc", "-c"), stdin=bytes(size), timeout=100).text) == size  # it took 150 s of work
+
+
 def test_a_command_may_leave_its_input_unread() -> None:
     assert process.run(("head", "-c", "1"), stdin=b"x" * (1 << 20), timeout=20).stdout == b"x"
 
