@@ -108,7 +108,7 @@ def test_large_output_on_both_streams_and_large_input() -> None:
 
 def test_very_large_input_is_not_copied_for_each_piece() -> None:
     size = 200 << 20
-    assert int(process.run(("wc", "-c"), stdin=bytes(size), timeout=100).text) == size  # it took 150 s of work
+    assert int(process.run(("wc", "-c"), stdin=bytes(size), timeout=100).text) == size  # once 150 s
 
 
 def test_a_command_may_leave_its_input_unread() -> None:
