@@ -19,7 +19,7 @@ from attrs import define, field
 from nxc_core import binding, lifecycle
 from nxc_core.flavour import Flavour
 from nxc_core.hookspecs import API_VERSION, hookimpl
-from nxc_core.model import NodeState, Plan, Resource
+from nxc_core.model import NodeState, Plan, Resource, Status
 from nxc_core.operation import Operation
 from nxc_core.plugins import Plugins
 from nxc_core.session import Session
@@ -152,23 +152,23 @@ class Workbench(Session):
 
 def spawned(session: Session) -> dict[int, str]:
     """Map the pids of all processes that the project's deployments have spawned to what they are."""
-    found: dict[int, str] = {}
-    for id in session.workspace.deployments():
-        found |= find_all_spawned(f"{id}/")
-    return found
+    ids = set(session.workspace.deployments())
+    return {pid: token for pid, token in find_all_spawned("").items() if token.partition("/")[0] in ids}
 
 
 def scratch_folders(session: Session) -> list[Path]:
     """List the temporary folders of the project's deployments that are there."""
-    root = Path(tempfile.gettempdir())
-    return [path for id in session.workspace.deployments() for path in root.glob(f"nxc-{os.getuid()}-{id}-*")]
+    begins = tuple(f"nxc-{os.getuid()}-{id}-" for id in session.workspace.deployments())
+    return [path for path in Path(tempfile.gettempdir()).iterdir() if path.name.startswith(begins)]
 
 
 def sweep(session: Session) -> None:
     """Take away what a failed test left behind, by force."""
     for summary in session.deployments():
         with contextlib.suppress(Exception, pytest.fail.Exception):
-            session.down(summary.id)
+            held = session.workspace.journal(summary.id).outstanding()
+            if held or summary.status is not Status.STOPPED:
+                session.down(summary.id)
     for pid in spawned(session):
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
