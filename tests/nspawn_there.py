@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,9 @@ def main() -> None:
         id = running.id
     told["left"] = [str(path) for path in Path("/sys/fs/cgroup").glob(f"**/*{keeper.plain(id)}*")]
     told["loops"] = [path.name for path in Path("/sys/block").glob("loop*/loop/backing_file")]
+    end = time.monotonic() + 60
+    while unit_state(id) == "active" and time.monotonic() < end:  # systemd sees by and by that it is empty
+        time.sleep(0.2)
     told["scope after"] = unit_state(id)
     print(json.dumps(told))
 
