@@ -223,7 +223,10 @@ class _Row:
 
 
 class LiveSink:
-    """A moving line per node and one for what is going on; lines that matter stay above them."""
+    """A moving line per node and one for what is going on; lines that matter stay above them.
+
+    What writes holds our lock, then rich's; rich renders under its own, so rendering must not ask for ours.
+    """
 
     def __init__(self, stream: IO[str], *, console: Console | None = None) -> None:
         self.stream = stream
@@ -232,7 +235,7 @@ class LiveSink:
         self._lock = threading.RLock()
         self._memory = _Memory()
         self._step: _Row | None = None
-        self._rows: dict[str, _Row] = {}
+        self._rows: dict[str, _Row] = {}  # replaced, never changed
 
     def __call__(self, event: Event) -> None:
         with self._lock:
@@ -241,7 +244,7 @@ class LiveSink:
             lines = self._memory.lines(event)
             row = event.node or _text(event.data.get("layer"))
             if event.data.get("phase") == "end" or event.data.get("done"):
-                self._rows.pop(row, None)
+                self._rows = {name: one for name, one in self._rows.items() if name != row}
                 lines = lines or [f"{lines_of(event)[0]}  {event.data.get('seconds', 0):.1f} s"]
                 self._tell(event, lines)
             elif event.topic in _ENDINGS:
@@ -267,7 +270,7 @@ class LiveSink:
         former = self._rows.get(row)
         now = time.monotonic()
         since = former.since if former and former.settled is None and event.topic != "test" else now
-        self._rows[row] = _Row(first, since, now if event.topic == "outcome" else None)
+        self._rows = {**self._rows, row: _Row(first, since, now if event.topic == "outcome" else None)}
         for line in others:
             self._say(f"{row}: {line}")
 
@@ -304,17 +307,17 @@ class LiveSink:
             self._live.start()
 
     def _render(self) -> list[str]:
-        """Return the moving lines; called by rich's thread several times a second."""
-        with self._lock:
-            turning = "|/-\\"[int(time.monotonic() * 4) % 4]
-            width = max((len(name) for name in self._rows), default=0)
-            lines = [
-                f"{' ' if row.settled else turning} {name:{width}}  {row.message}  {row.seconds():.0f} s"
-                for name, row in sorted(self._rows.items())
-            ]
-            if self._step is not None:
-                lines.append(f"{turning} {self._step.message}  {self._step.seconds():.0f} s")
-            return lines
+        """Return the moving lines; called by rich's thread several times a second, whoever writes."""
+        rows, step = self._rows, self._step
+        turning = "|/-\\"[int(time.monotonic() * 4) % 4]
+        width = max((len(name) for name in rows), default=0)
+        lines = [
+            f"{' ' if row.settled else turning} {name:{width}}  {row.message}  {row.seconds():.0f} s"
+            for name, row in sorted(rows.items())
+        ]
+        if step is not None:
+            lines.append(f"{turning} {step.message}  {step.seconds():.0f} s")
+        return lines
 
     def _finish_step(self) -> None:
         step, self._step = self._step, None

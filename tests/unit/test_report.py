@@ -260,6 +260,19 @@ def test_events_of_many_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not any(thread.is_alive() for thread in threads)
 
 
+def test_rendering_waits_for_nobody_who_writes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who writes waits for rich, which renders: if that waited for who writes, both would for ever."""
+    sink = make_live(monkeypatch, Terminal())
+    sink(event("booting", topic="node", node="server"))
+    rendered: list[list[str]] = []
+    thread = threading.Thread(target=lambda: rendered.append(sink._render()), daemon=True)
+    with sink._lock:
+        thread.start()
+        thread.join(60)
+    assert rendered and "server  booting" in rendered[0][0]
+    sink.close()
+
+
 def test_a_log_file_is_for_its_owner(tmp_path: Path) -> None:
     path = tmp_path / "nxc.log"
     sink = FileSink(path)
