@@ -54,7 +54,7 @@ class FaultyBase(BaseContract):
 
 
 for _name in (*FLAVOURS, *OFFERS):
-    _limits = {"Blind": {"notice": 2.5}, "Unstoppable": {"stops_within": 2.0}}.get(_name, {})
+    _limits = {"Blind": {"notice": 0.5}, "Unstoppable": {"stops_within": 0.5}}.get(_name, {})
     globals()[f"Test{_name}"] = type(f"Test{_name}", (FaultyFlavour,), {"flavour": _name.lower(), **_limits})
 for _name in RESERVING:
     _records = ("claim", "node", "bind", "networks")

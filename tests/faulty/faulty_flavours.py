@@ -159,7 +159,7 @@ class Unstoppable(Sound):
 
     def deploy(self, plan: Plan, op: Operation) -> None:
         op.scratch("nodes")
-        time.sleep(3)
+        time.sleep(1)
         super().deploy(plan, op)
 
 
@@ -220,7 +220,7 @@ class Undead(Sound):
 class Blind(Sound):
     """Does not see that a node is gone."""
 
-    patience = 4.0
+    patience = 1.5
 
     def observe(self, node: Node, op: Operation) -> Observation:
         return Observation(alive=True)
