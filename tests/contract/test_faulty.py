@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from nxc_core.locks import locked
+
 HERE = Path(__file__).parents[1] / "faulty"
 
 CRASH = "test_a_crash_around_any_claim_leaks_nothing"
@@ -100,8 +102,17 @@ def sound(name: str) -> str | None:
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
-    """Run the kit once, in a process of its own, on every fault and on drivers without one."""
-    folder = tmp_path_factory.mktemp("faulty")
+    """Run the kit once, for all of pytest's processes, on every fault and on drivers without one."""
+    shared = tmp_path_factory.getbasetemp()
+    shared = shared.parent if "PYTEST_XDIST_WORKER" in os.environ else shared
+    with locked(shared / "faulty.lock", what="the kit's report", wait=True):
+        if not (shared / "faulty" / "report.xml").exists():
+            run_kit(shared / "faulty")
+    return read_results(shared / "faulty" / "report.xml")
+
+
+def run_kit(folder: Path) -> None:
+    folder.mkdir()
     write_distribution(folder / "path")
     wanted = {(name, test) for name, test, _ in FAULTS}
     wanted |= {(one, test) for name, test, _ in FAULTS if (one := sound(name)) is not None}
@@ -131,7 +142,6 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
         check=False,
     )
     assert report.exists(), told.stdout + told.stderr
-    return read_results(report)
 
 
 def write_distribution(folder: Path) -> None:
