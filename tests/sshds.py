@@ -30,7 +30,9 @@ PrintMotd no
 MaxSessions 128
 MaxStartups 200
 Subsystem sftp internal-sftp
+SetEnv SHLVL=1
 """
+"""The last keeps bash from what its user has for logins over ssh, which may be slow, and speak."""
 
 
 @contextlib.contextmanager
