@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,7 @@ def realise(derivations: Sequence[Mapping[str, Any]], root: Path, epoch: int) ->
         if found["kind"] == "command":
             _run_command(found, found["env"].get("buildCommand", ""), root, epoch)
         elif found["kind"] == "join":
-            within(root, lambda found=found: _join(found))  # type: ignore[misc]
+            within(root, partial(_join, found))
             if found["env"].get("postBuild"):
                 _run_command(found, found["env"]["postBuild"], root, epoch)
         else:
