@@ -83,7 +83,7 @@ def _read_environment(folder: str) -> tuple[bytes, bytes]:
     try:
         if content := _read(f"{folder}/environ"):
             return content, b""
-        fields = _read(f"{folder}/stat").rpartition(b")")[2].split()
+        fields = _read_stat(folder)
         if not fields:
             return b"", b""
         state, flags, threads, began, env_end = (fields[number] for number in (0, 6, 17, 19, 48))
@@ -95,6 +95,17 @@ def _read_environment(folder: str) -> tuple[bytes, bytes]:
         return b"", began if int(flags) & _EXITING or not int(env_end) else b""
     except OSError:  # it has ended, or is someone else's
         return b"", b""
+
+
+def is_ending(pid: int) -> bool:
+    """Whether a process has ended, or is about to: a namespace's first one then has taken all in it along."""
+    fields = _read_stat(f"/proc/{pid}")
+    return not fields or fields[0] in b"ZX" or bool(int(fields[6]) & _EXITING)
+
+
+def _read_stat(folder: str) -> list[bytes]:
+    """Return what follows the name in /proc/PID/stat, see proc(5); nothing of a process that is gone."""
+    return _read(f"{folder}/stat").rpartition(b")")[2].split()
 
 
 def _read(path: str) -> bytes:
@@ -111,9 +122,8 @@ def stop_spawned(token: str, *, grace: float = 5.0) -> bool:
     for number in (signal.SIGTERM, signal.SIGKILL):
         told: set[int] = set()
         end = time.monotonic() + grace
-        while left := find_spawned(token) or (
-            told and find_spawned(token)
-        ):  # one look misses what just forks
+        # One look misses what just forks.
+        while left := find_spawned(token) or (told and find_spawned(token)):
             for pid in {*left} - told:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, number)

@@ -206,12 +206,12 @@ def test_what_has_no_node_s_mark_yet_is_ended_before_nodes_are_looked_for(op: Op
 
 
 def test_a_process_that_ended_and_is_not_buried_is_ending() -> None:
-    assert not machines.is_ending(os.getpid())
+    assert not spawned.is_ending(os.getpid())
     with subprocess.Popen(("sleep", "1000")) as child:
         child.kill()
         os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
-        assert machines.is_ending(child.pid)
-    assert machines.is_ending(child.pid)
+        assert spawned.is_ending(child.pid)
+    assert spawned.is_ending(child.pid)
 
 
 @pytest.mark.parametrize(("ready", "told"), [("", None), ("c0ff", None), ("c0ffee\n", "c0ffee\nboot\n")])

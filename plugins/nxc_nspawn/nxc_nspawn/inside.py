@@ -11,6 +11,7 @@ from nxc_core import CommandError
 from nxc_core.connect import LOST, ExecConnection
 from nxc_core.model import ExecEndpoint
 from nxc_core.process import Completed
+from nxc_core.spawned import is_ending
 from nxc_nspawn import machines
 
 DOWN = 125
@@ -78,7 +79,7 @@ class Inside(ExecConnection):
             raise self._lost(argv, "the node is not there")
         done = super()._execute(argv, timeout, stdin, output)
         # Whatever the code says: it may be that of a program of ours, which found the way in closed.
-        if done.code != 0 and (machines.is_ending(before) or machines.leader(self.pid) != before):
+        if done.code != 0 and (is_ending(before) or machines.leader(self.pid) != before):
             raise self._lost(argv, "the node went down")
         return done
 

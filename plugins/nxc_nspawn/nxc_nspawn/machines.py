@@ -22,8 +22,6 @@ MACHINES = "nspawn.machines"
 MACHINE = "nspawn.machine"
 START_TIMEOUT = 300.0
 END_TIMEOUT = 30.0
-_EXITING = 0x00000004
-"""PF_EXITING, in the flags of /proc/PID/stat."""
 _READY, _BOOT_ID = "run/nxc/ready", "proc/sys/kernel/random/boot_id"
 
 _PRELUDE = """
@@ -247,15 +245,6 @@ def end_unnamed(op: Operation) -> bool:
     It is found as no node, so that another would be started beside it.
     """
     return op.stop(Resource(kind=MACHINE, id=""))
-
-
-def is_ending(pid: int) -> bool:
-    """Whether a process has ended, or is about to: a first one then has taken all in its node with it."""
-    try:
-        state, *rest = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return True
-    return state in "ZX" or bool(int(rest[5]) & _EXITING)
 
 
 def leader(pid: int) -> int | None:
