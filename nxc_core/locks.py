@@ -62,15 +62,16 @@ def _open_locked(path: Path, what: str, wait: bool) -> int:
     handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.lockf(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-    except BaseException as error:
+    except OSError as error:
         holder = os.pread(handle, 32, 0).decode(errors="replace").strip()
         os.close(handle)
-        if not isinstance(error, OSError):
-            raise
         raise StateError(
             f"another nxc is at work on {what}" + (f" (process {holder})" if holder else ""),
             hint="wait for it, or end it; nothing was changed",
         ) from error
+    except BaseException:  # Ctrl-C, while it waits
+        os.close(handle)
+        raise
     return handle
 
 
