@@ -56,8 +56,8 @@ def realise(derivations: Sequence[Mapping[str, Any]], root: Path, epoch: int) ->
             if found["env"].get("postBuild"):
                 _run_command(found, found["env"]["postBuild"], root, epoch)
         else:
-            within(root, lambda found=found: _make_simple(found))  # type: ignore[misc]
-        within(root, lambda found=found: settle(Path(found["out"]), epoch))  # type: ignore[misc]
+            within(root, partial(_make_simple, found))
+        within(root, partial(settle, Path(found["out"]), epoch))
     within(root, lambda: _settle_store(STORE, epoch))
 
 
